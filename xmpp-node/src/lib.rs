@@ -1,0 +1,1 @@
+//! The server: everything that awaits. Listeners, streams, consensus, admin API, metrics and the `xmpp` command line.
