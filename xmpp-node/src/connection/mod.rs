@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::{Framer, Limits};
 use xmpp_core::handshake;
-use xmpp_core::stream::component::{Action, ComponentStream, Input, Server};
+use xmpp_core::stream::component::{Action, ComponentStream, Input, Server, handled_too_high};
 
 use crate::applied::Applied;
 use crate::contact::Contact;
@@ -239,7 +239,7 @@ impl Connection {
             Action::PingAnswered(number) => self.serving.answered(number),
             Action::Acknowledged(h) => {
                 if let Err(sent) = self.serving.acknowledged(h) {
-                    self.close(StreamError::handled_too_high(h, sent));
+                    self.close(handled_too_high(h, sent));
                 }
             }
             Action::Finish { closed_by_peer } => {

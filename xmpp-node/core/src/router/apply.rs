@@ -19,6 +19,8 @@ pub enum Refusal {
     ItemNotFound,
     /// The peer claims more than it was sent; it was sent this many (XEP-0198, 4).
     HandledTooHigh {
+        /// What the peer claims.
+        h: u32,
         /// Stanzas sent, modulo 2^32.
         sent: u32,
     },
@@ -74,14 +76,29 @@ impl Router {
     ///
     /// # Errors
     /// [`Malformed`] if this version cannot read the entry; the state is then no longer the cluster's and the node must stop.
-    pub fn apply(&mut self, index: u64, batch: &Bytes, news: &mut Vec<News>) -> Result<(), Malformed> {
+    pub fn apply(
+        &mut self,
+        index: u64,
+        batch: &Bytes,
+        news: &mut Vec<News>,
+    ) -> Result<(), Malformed> {
         let (stamp, mut chunks) = open_batch(batch)?;
-        let mut context = Context { index, offset: 0, stamp, news };
+        let mut context = Context {
+            index,
+            offset: 0,
+            stamp,
+            news,
+        };
         while !chunks.is_empty() {
             let (header, mut commands, rest) = ChunkHeader::split(chunks)?;
             chunks = rest;
-            let at = Attachment { node: header.node, incarnation: header.incarnation };
-            let Some(seen) = self.node_seen(at, &mut context) else { continue };
+            let at = Attachment {
+                node: header.node,
+                incarnation: header.incarnation,
+            };
+            let Some(seen) = self.node_seen(at, &mut context) else {
+                continue;
+            };
             // Commands seen before are sent again after a change of leader; a gap means that some are still to be sent again.
             if header.first > seen + 1 {
                 continue;
@@ -93,7 +110,11 @@ impl Router {
                     self.command(at, request, &command, batch, raw, &mut context)?;
                 }
             }
-            if let Some(node) = self.nodes.get_mut(&at.node).filter(|node| node.incarnation == at.incarnation) {
+            if let Some(node) = self
+                .nodes
+                .get_mut(&at.node)
+                .filter(|node| node.incarnation == at.incarnation)
+            {
                 node.seen = node.seen.max(last);
             }
         }
@@ -107,9 +128,21 @@ impl Router {
             Some(node) if node.incarnation == at.incarnation => Some(node.seen),
             old => {
                 if let Some(old) = old {
-                    self.detach_node(Attachment { node: at.node, incarnation: old.incarnation }, context);
+                    self.detach_node(
+                        Attachment {
+                            node: at.node,
+                            incarnation: old.incarnation,
+                        },
+                        context,
+                    );
                 }
-                self.nodes.insert(at.node, NodeRecord { incarnation: at.incarnation, seen: 0 });
+                self.nodes.insert(
+                    at.node,
+                    NodeRecord {
+                        incarnation: at.incarnation,
+                        seen: 0,
+                    },
+                );
                 Some(0)
             }
         }
@@ -125,47 +158,116 @@ impl Router {
         context: &mut Context<'_>,
     ) -> Result<(), Malformed> {
         match *command {
-            Command::Stanzas { session, stream, count, .. } => self.take(at, session, stream, count, batch, raw, context)?,
-            Command::Bind { session, domain, generation, managed } => {
-                self.bind(Newcomer { session, at, request, managed }, domain, generation, context);
+            Command::Stanzas {
+                session,
+                stream,
+                count,
+                ..
+            } => self.take(at, session, stream, count, batch, raw, context)?,
+            Command::Bind {
+                session,
+                domain,
+                generation,
+                managed,
+            } => {
+                self.bind(
+                    Newcomer {
+                        session,
+                        at,
+                        request,
+                        managed,
+                    },
+                    domain,
+                    generation,
+                    context,
+                );
             }
-            Command::Resume { session, domain, generation, h } => self.resume(at, request, session, domain, generation, h, context),
-            Command::Detach { session, stream, closed } => self.detach(at, session, stream, closed, context),
-            Command::Acknowledge { session, stream, upto } => {
-                if let Some(found) = self.sessions.get_mut(&session).filter(|found| found.is_served_by(at, stream)) {
+            Command::Resume {
+                session,
+                domain,
+                generation,
+                h,
+            } => self.resume(at, request, session, domain, generation, h, context),
+            Command::Detach {
+                session,
+                stream,
+                closed,
+            } => self.detach(at, session, stream, closed, context),
+            Command::Acknowledge {
+                session,
+                stream,
+                upto,
+            } => {
+                if let Some(found) = self
+                    .sessions
+                    .get_mut(&session)
+                    .filter(|found| found.is_served_by(at, stream))
+                {
                     let (originals, cost) = found.queue.confirm(upto);
                     self.ledger.delivered += originals;
                     self.queued_bytes -= cost;
                 }
             }
-            Command::Unconfirmed { session, stream, on } => {
-                if let Some(found) = self.sessions.get_mut(&session).filter(|found| found.is_served_by(at, stream)) {
+            Command::Unconfirmed {
+                session,
+                stream,
+                on,
+            } => {
+                if let Some(found) = self
+                    .sessions
+                    .get_mut(&session)
+                    .filter(|found| found.is_served_by(at, stream))
+                {
                     found.unconfirmed = on;
                 }
             }
             Command::Keep { session, stream } => {
-                if let Some(found) = self.sessions.get_mut(&session).filter(|found| found.is_served_by(at, stream)) {
+                if let Some(found) = self
+                    .sessions
+                    .get_mut(&session)
+                    .filter(|found| found.is_served_by(at, stream))
+                {
                     if let Some(newcomer) = found.newcomer.take() {
-                        context.news.push(News::Refused(newcomer.session, Refusal::Conflict));
+                        context
+                            .news
+                            .push(News::Refused(newcomer.session, Refusal::Conflict));
                     }
                     self.held.remove(&session);
                 }
             }
             Command::Evict { session, epoch } => {
-                if self.held.contains(&session) && self.sessions.get(&session).is_some_and(|found| found.epoch == epoch) {
+                if self.held.contains(&session)
+                    && self
+                        .sessions
+                        .get(&session)
+                        .is_some_and(|found| found.epoch == epoch)
+                {
                     self.vacate(session, context);
                 }
             }
             Command::Expire { session, epoch } => {
-                if self.detached.contains(&session) && self.sessions.get(&session).is_some_and(|found| found.epoch == epoch) {
+                if self.detached.contains(&session)
+                    && self
+                        .sessions
+                        .get(&session)
+                        .is_some_and(|found| found.epoch == epoch)
+                {
                     self.end(session, StanzaCondition::RemoteServerTimeout, context);
                 }
             }
             Command::NodeUp => {}
-            Command::NodeDown { node, incarnation } => self.detach_node(Attachment { node, incarnation }, context),
+            Command::NodeDown { node, incarnation } => {
+                self.detach_node(Attachment { node, incarnation }, context)
+            }
             Command::ForgetNode { node } => {
                 if let Some(record) = self.nodes.remove(&node) {
-                    self.detach_node(Attachment { node, incarnation: record.incarnation }, context);
+                    self.detach_node(
+                        Attachment {
+                            node,
+                            incarnation: record.incarnation,
+                        },
+                        context,
+                    );
                 }
             }
             Command::Configure { .. }
@@ -174,13 +276,20 @@ impl Router {
             | Command::RetireSecret { .. }
             | Command::RemoveBridge { .. } => {
                 let result = self.configure(command, context);
-                context.news.push(News::Configured { at, request, result });
+                context.news.push(News::Configured {
+                    at,
+                    request,
+                    result,
+                });
             }
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, all of it from one command")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it from one command"
+    )]
     fn take(
         &mut self,
         at: Attachment,
@@ -191,7 +300,11 @@ impl Router {
         mut packed: &[u8],
         context: &mut Context<'_>,
     ) -> Result<(), Malformed> {
-        let Some(sender) = self.sessions.get_mut(&session).filter(|sender| sender.is_served_by(at, stream)) else {
+        let Some(sender) = self
+            .sessions
+            .get_mut(&session)
+            .filter(|sender| sender.is_served_by(at, stream))
+        else {
             // The offsets of those that follow must be the same as if these had been taken nowhere: they count stanzas taken.
             return Ok(());
         };
@@ -206,19 +319,38 @@ impl Router {
         Ok(())
     }
 
-    fn bind(&mut self, newcomer: Newcomer, domain: &str, generation: u32, context: &mut Context<'_>) {
-        let Some(bridge) = self.bridges.get(domain).filter(|bridge| bridge.accepts(generation)) else {
-            context.news.push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+    fn bind(
+        &mut self,
+        newcomer: Newcomer,
+        domain: &str,
+        generation: u32,
+        context: &mut Context<'_>,
+    ) {
+        let Some(bridge) = self
+            .bridges
+            .get(domain)
+            .filter(|bridge| bridge.accepts(generation))
+        else {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
             return;
         };
         let Some(holder) = bridge.session else {
-            self.serve(newcomer, domain.to_owned(), super::Queue::default(), context);
+            self.serve(
+                newcomer,
+                domain.to_owned(),
+                super::Queue::default(),
+                context,
+            );
             return;
         };
         match self.sessions.get_mut(&holder) {
             Some(held) if held.attached.is_some() => {
                 if held.newcomer.is_some() {
-                    context.news.push(News::Refused(newcomer.session, Refusal::Conflict));
+                    context
+                        .news
+                        .push(News::Refused(newcomer.session, Refusal::Conflict));
                 } else {
                     held.newcomer = Some(newcomer);
                     self.held.insert(holder);
@@ -226,7 +358,12 @@ impl Router {
                 }
             }
             Some(_) => self.succeed(holder, newcomer, context),
-            None => self.serve(newcomer, domain.to_owned(), super::Queue::default(), context),
+            None => self.serve(
+                newcomer,
+                domain.to_owned(),
+                super::Queue::default(),
+                context,
+            ),
         }
     }
 
@@ -238,7 +375,13 @@ impl Router {
         }
     }
 
-    fn serve(&mut self, newcomer: Newcomer, domain: String, queue: super::Queue, context: &mut Context<'_>) {
+    fn serve(
+        &mut self,
+        newcomer: Newcomer,
+        domain: String,
+        queue: super::Queue,
+        context: &mut Context<'_>,
+    ) {
         if let Some(bridge) = self.bridges.get_mut(&domain) {
             bridge.session = Some(newcomer.session);
         }
@@ -262,7 +405,10 @@ impl Router {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, all of it from one command")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it from one command"
+    )]
     fn resume(
         &mut self,
         at: Attachment,
@@ -278,7 +424,10 @@ impl Router {
             (None, _) => Some(Refusal::NotAuthorized),
             (_, Some(session)) if session.domain == domain && session.managed => {
                 let handled = u64::from(h.wrapping_sub(session.queue.confirmed() as u32));
-                (handled > session.queue.len() as u64).then(|| Refusal::HandledTooHigh { sent: session.queue.end() as u32 })
+                (handled > session.queue.len() as u64).then(|| Refusal::HandledTooHigh {
+                    h,
+                    sent: session.queue.end() as u32,
+                })
             }
             _ => Some(Refusal::ItemNotFound),
         };
@@ -286,8 +435,11 @@ impl Router {
             context.news.push(News::Refused(id, refusal));
             return;
         }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let upto = session.queue.confirmed() + u64::from(h.wrapping_sub(session.queue.confirmed() as u32));
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let upto =
+            session.queue.confirmed() + u64::from(h.wrapping_sub(session.queue.confirmed() as u32));
         let (originals, cost) = session.queue.confirm(upto);
         self.ledger.delivered += originals;
         self.queued_bytes -= cost;
@@ -296,14 +448,23 @@ impl Router {
         session.stream = request;
         session.carried = session.queue.end();
         if let Some(newcomer) = session.newcomer.take() {
-            context.news.push(News::Refused(newcomer.session, Refusal::Conflict));
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::Conflict));
         }
         self.held.remove(&id);
         self.detached.remove(&id);
         context.news.push(News::Session(id));
     }
 
-    fn detach(&mut self, at: Attachment, id: SessionId, stream: u64, closed: bool, context: &mut Context<'_>) {
+    fn detach(
+        &mut self,
+        at: Attachment,
+        id: SessionId,
+        stream: u64,
+        closed: bool,
+        context: &mut Context<'_>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else {
             self.withdraw(at, id);
             return;
@@ -319,8 +480,16 @@ impl Router {
 
     /// A newcomer that waited for a name is gone.
     fn withdraw(&mut self, at: Attachment, id: SessionId) {
-        let waiting = |session: &Session| session.newcomer.is_some_and(|newcomer| newcomer.session == id && newcomer.at == at);
-        let holder = self.held.iter().copied().find(|holder| self.sessions.get(holder).is_some_and(waiting));
+        let waiting = |session: &Session| {
+            session
+                .newcomer
+                .is_some_and(|newcomer| newcomer.session == id && newcomer.at == at)
+        };
+        let holder = self
+            .held
+            .iter()
+            .copied()
+            .find(|holder| self.sessions.get(holder).is_some_and(waiting));
         if let Some(session) = holder.and_then(|holder| self.sessions.get_mut(&holder)) {
             session.newcomer = None;
         }
@@ -331,7 +500,9 @@ impl Router {
 
     /// A session loses its stream; whoever waits for its name takes over.
     fn vacate(&mut self, id: SessionId, context: &mut Context<'_>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
         session.attached = None;
         session.unconfirmed = false;
         self.detached.insert(id);
@@ -350,26 +521,45 @@ impl Router {
                 self.withdraw(at, newcomer.session);
             }
         }
-        let gone: Vec<SessionId> =
-            self.sessions.iter().filter(|(_, session)| session.attached == Some(at)).map(|(id, _)| *id).collect();
+        let gone: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.attached == Some(at))
+            .map(|(id, _)| *id)
+            .collect();
         for id in gone {
             self.vacate(id, context);
         }
     }
 
     fn is_current(&self, at: Attachment) -> bool {
-        self.nodes.get(&at.node).is_some_and(|node| node.incarnation == at.incarnation)
+        self.nodes
+            .get(&at.node)
+            .is_some_and(|node| node.incarnation == at.incarnation)
     }
 
     /// A session is over: every stanza that waits for it is answered.
-    pub(super) fn end(&mut self, id: SessionId, condition: StanzaCondition, context: &mut Context<'_>) {
-        let Some(mut session) = self.sessions.remove(&id) else { return };
+    pub(super) fn end(
+        &mut self,
+        id: SessionId,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
         self.detached.remove(&id);
         self.held.remove(&id);
         if let Some(newcomer) = session.newcomer {
-            context.news.push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
         }
-        if let Some(bridge) = self.bridges.get_mut(&session.domain).filter(|bridge| bridge.session == Some(id)) {
+        if let Some(bridge) = self
+            .bridges
+            .get_mut(&session.domain)
+            .filter(|bridge| bridge.session == Some(id))
+        {
             bridge.session = None;
         }
         self.queued_bytes -= session.queue.cost();
@@ -379,11 +569,18 @@ impl Router {
         }
     }
 
-    fn configure(&mut self, command: &Command<'_>, context: &mut Context<'_>) -> Result<(), ConfigureError> {
+    fn configure(
+        &mut self,
+        command: &Command<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<(), ConfigureError> {
         match *command {
-            Command::Configure { cluster, domain, limits, expected } => {
-                self.set_configuration(cluster, domain, limits, expected)
-            }
+            Command::Configure {
+                cluster,
+                domain,
+                limits,
+                expected,
+            } => self.set_configuration(cluster, domain, limits, expected),
             Command::PutBridge { domain, sealed } => {
                 if self.bridges.contains_key(domain) {
                     return Err(ConfigureError::Exists);
@@ -391,12 +588,28 @@ impl Router {
                 if self.bridges.len() >= self.limits.bridges as usize {
                     return Err(ConfigureError::Full);
                 }
-                let secrets = vec![SealedSecret { generation: 1, sealed: sealed.to_vec() }];
-                self.bridges.insert(domain.to_owned(), Bridge { secrets, session: None });
+                let secrets = vec![SealedSecret {
+                    generation: 1,
+                    sealed: sealed.to_vec(),
+                }];
+                self.bridges.insert(
+                    domain.to_owned(),
+                    Bridge {
+                        secrets,
+                        session: None,
+                    },
+                );
                 Ok(())
             }
-            Command::RotateSecret { domain, expected, sealed } => {
-                let bridge = self.bridges.get_mut(domain).ok_or(ConfigureError::Unknown)?;
+            Command::RotateSecret {
+                domain,
+                expected,
+                sealed,
+            } => {
+                let bridge = self
+                    .bridges
+                    .get_mut(domain)
+                    .ok_or(ConfigureError::Unknown)?;
                 if bridge.generation() != expected {
                     return Err(ConfigureError::Changed);
                 }
@@ -404,11 +617,16 @@ impl Router {
                 Ok(())
             }
             Command::RetireSecret { domain, generation } => {
-                let bridge = self.bridges.get_mut(domain).ok_or(ConfigureError::Unknown)?;
+                let bridge = self
+                    .bridges
+                    .get_mut(domain)
+                    .ok_or(ConfigureError::Unknown)?;
                 if bridge.generation() == generation || !bridge.accepts(generation) {
                     return Err(ConfigureError::Changed);
                 }
-                bridge.secrets.retain(|secret| secret.generation != generation);
+                bridge
+                    .secrets
+                    .retain(|secret| secret.generation != generation);
                 Ok(())
             }
             Command::RemoveBridge { domain } => {

@@ -41,7 +41,9 @@ impl Bridge {
     /// Whether a secret of this generation is still valid.
     #[must_use]
     pub fn accepts(&self, generation: u32) -> bool {
-        self.secrets.iter().any(|secret| secret.generation == generation)
+        self.secrets
+            .iter()
+            .any(|secret| secret.generation == generation)
     }
 
     pub(super) fn rotate(&mut self, sealed: Vec<u8>) {

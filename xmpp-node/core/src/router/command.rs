@@ -11,8 +11,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::session::SessionId;
 use super::Limits;
+use super::session::SessionId;
 use crate::error::StanzaCondition;
 use crate::stanza::{Kind, Routed, Stanza};
 
@@ -257,9 +257,13 @@ impl ChunkHeader {
     /// # Errors
     /// [`Malformed`] if it is cut short.
     pub fn split(bytes: &[u8]) -> Result<(Self, &[u8], &[u8]), Malformed> {
-        let (head, rest) = bytes.split_at_checked(CHUNK_HEADER).ok_or(Malformed("chunk header cut short"))?;
+        let (head, rest) = bytes
+            .split_at_checked(CHUNK_HEADER)
+            .ok_or(Malformed("chunk header cut short"))?;
         let len = read_u32(head, 28) as usize;
-        let (commands, rest) = rest.split_at_checked(len).ok_or(Malformed("chunk cut short"))?;
+        let (commands, rest) = rest
+            .split_at_checked(len)
+            .ok_or(Malformed("chunk cut short"))?;
         let header = Self {
             node: read_u64(head, 0),
             incarnation: read_u64(head, 8),
@@ -272,7 +276,9 @@ impl ChunkHeader {
 
 /// Splits a batch into its stamp and its chunks.
 pub(super) fn open_batch(batch: &[u8]) -> Result<(u64, &[u8]), Malformed> {
-    let (head, chunks) = batch.split_at_checked(BATCH_HEADER).ok_or(Malformed("batch header cut short"))?;
+    let (head, chunks) = batch
+        .split_at_checked(BATCH_HEADER)
+        .ok_or(Malformed("batch header cut short"))?;
     if head[0] != VERSION {
         return Err(Malformed("unknown version"));
     }
@@ -299,7 +305,8 @@ impl StanzaPacker {
         let out = &mut self.out[head..head + STANZA_HEADER];
         out[0..4].copy_from_slice(&len.to_le_bytes());
         out[4..8].copy_from_slice(&tag_len.to_le_bytes());
-        out[8] = stanza.kind as u8 | u8::from(stanza.answerable) << 2 | u8::from(reject.is_some()) << 3;
+        out[8] =
+            stanza.kind as u8 | u8::from(stanza.answerable) << 2 | u8::from(reject.is_some()) << 3;
         out[9] = reject.map_or(0, StanzaCondition::code);
         out[10..12].copy_from_slice(&(to.len() as u16).to_le_bytes());
         self.count += 1;
@@ -327,7 +334,16 @@ impl StanzaPacker {
     pub fn finish(&mut self, session: SessionId, stream: u64) -> (Bytes, Bytes) {
         let packed = self.out.split().freeze();
         let count = std::mem::take(&mut self.count);
-        (Command::Stanzas { session, stream, count, len: packed.len() as u32 }.encode(), packed)
+        (
+            Command::Stanzas {
+                session,
+                stream,
+                count,
+                len: packed.len() as u32,
+            }
+            .encode(),
+            packed,
+        )
     }
 }
 
@@ -339,16 +355,25 @@ pub(super) struct Packed<'a> {
 }
 
 /// Takes the next stanza from the front of `packed`, a slice of `batch`.
-pub(super) fn next_stanza<'a>(batch: &Bytes, packed: &mut &'a [u8]) -> Result<Packed<'a>, Malformed> {
-    let (head, rest) = packed.split_at_checked(STANZA_HEADER).ok_or(Malformed("stanza header cut short"))?;
+pub(super) fn next_stanza<'a>(
+    batch: &Bytes,
+    packed: &mut &'a [u8],
+) -> Result<Packed<'a>, Malformed> {
+    let (head, rest) = packed
+        .split_at_checked(STANZA_HEADER)
+        .ok_or(Malformed("stanza header cut short"))?;
     let len = read_u32(head, 0) as usize;
     let to_len = u16::from_le_bytes([head[10], head[11]]) as usize;
-    let (to, rest) = rest.split_at_checked(to_len).ok_or(Malformed("stanza address cut short"))?;
-    let (text, rest) = rest.split_at_checked(len).ok_or(Malformed("stanza cut short"))?;
+    let (to, rest) = rest
+        .split_at_checked(to_len)
+        .ok_or(Malformed("stanza address cut short"))?;
+    let (text, rest) = rest
+        .split_at_checked(len)
+        .ok_or(Malformed("stanza cut short"))?;
     *packed = rest;
     let tag_len = read_u32(head, 4);
     let flags = head[8];
-    let kind = Kind::from_code(flags & 3).ok_or(Malformed("unknown kind of stanza"))?;
+    let kind = kind_from_code(flags & 3).ok_or(Malformed("unknown kind of stanza"))?;
     if tag_len as usize > len {
         return Err(Malformed("start tag longer than its stanza"));
     }
@@ -357,26 +382,49 @@ pub(super) fn next_stanza<'a>(batch: &Bytes, packed: &mut &'a [u8]) -> Result<Pa
         _ => Some(StanzaCondition::from_code(head[9]).ok_or(Malformed("unknown stanza error"))?),
     };
     let to = std::str::from_utf8(to).map_err(|_| Malformed("address is not UTF-8"))?;
-    let stanza = Routed { kind, answerable: flags & 4 != 0, tag_len, bytes: batch.slice_ref(text) };
+    let stanza = Routed {
+        kind,
+        answerable: flags & 4 != 0,
+        tag_len,
+        bytes: batch.slice_ref(text),
+    };
     Ok(Packed { to, reject, stanza })
 }
 
 /// Takes the next command from the front of `commands`.
-pub(super) fn next_command<'a>(commands: &mut &'a [u8]) -> Result<(Command<'a>, &'a [u8]), Malformed> {
-    let (command, rest) = postcard::take_from_bytes::<Command<'a>>(commands).map_err(|_| Malformed("unknown command"))?;
+pub(super) fn next_command<'a>(
+    commands: &mut &'a [u8],
+) -> Result<(Command<'a>, &'a [u8]), Malformed> {
+    let (command, rest) = postcard::take_from_bytes::<Command<'a>>(commands)
+        .map_err(|_| Malformed("unknown command"))?;
     let len = match command {
         Command::Stanzas { len, .. } => len as usize,
         _ => 0,
     };
-    let (raw, rest) = rest.split_at_checked(len).ok_or(Malformed("stanzas cut short"))?;
+    let (raw, rest) = rest
+        .split_at_checked(len)
+        .ok_or(Malformed("stanzas cut short"))?;
     *commands = rest;
     Ok((command, raw))
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_le_bytes)
+    bytes
+        .get(at..at + 4)
+        .and_then(|four| four.try_into().ok())
+        .map_or(0, u32::from_le_bytes)
 }
 
 fn read_u64(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_le_bytes)
+    bytes
+        .get(at..at + 8)
+        .and_then(|eight| eight.try_into().ok())
+        .map_or(0, u64::from_le_bytes)
+}
+
+/// What `kind as u8` wrote.
+pub(super) fn kind_from_code(code: u8) -> Option<Kind> {
+    [Kind::Message, Kind::Presence, Kind::Iq]
+        .into_iter()
+        .find(|kind| *kind as u8 == code)
 }

@@ -23,7 +23,11 @@ impl Router {
     /// Never: the tuple can be encoded.
     #[must_use]
     pub fn configuration_digest(&self) -> String {
-        let bridges: Vec<_> = self.bridges.iter().map(|(domain, bridge)| (domain, &bridge.secrets)).collect();
+        let bridges: Vec<_> = self
+            .bridges
+            .iter()
+            .map(|(domain, bridge)| (domain, &bridge.secrets))
+            .collect();
         let configuration = (&self.cluster, &self.domain, self.limits, bridges);
         hex(&postcard::to_stdvec(&configuration).expect("the configuration can be encoded"))
     }
@@ -33,8 +37,12 @@ fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut context = Context::new(&SHA256);
     context.update(bytes);
-    context.finish().as_ref().iter().fold(String::with_capacity(64), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    context
+        .finish()
+        .as_ref()
+        .iter()
+        .fold(String::with_capacity(64), |mut out, byte| {
+            let _ = write!(out, "{byte:02x}");
+            out
+        })
 }

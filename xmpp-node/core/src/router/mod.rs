@@ -20,6 +20,7 @@ mod bridge;
 mod command;
 mod digest;
 mod ledger;
+mod local;
 mod queue;
 mod routing;
 mod session;
@@ -53,7 +54,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queue_stanzas: 16_384, queue_bytes: 16 << 20, state_bytes: 128 << 20, bridges: 4096 }
+        Self {
+            queue_stanzas: 16_384,
+            queue_bytes: 16 << 20,
+            state_bytes: 128 << 20,
+            bridges: 4096,
+        }
     }
 }
 
@@ -132,17 +138,23 @@ impl Router {
 
     /// All bridges by their domains, in order.
     pub fn bridges(&self) -> impl Iterator<Item = (&str, &Bridge)> {
-        self.bridges.iter().map(|(domain, bridge)| (domain.as_str(), bridge))
+        self.bridges
+            .iter()
+            .map(|(domain, bridge)| (domain.as_str(), bridge))
     }
 
     /// Sessions that wait for a stream, with their epoch: the leader expires them after `detachTimeout`.
     pub fn detached(&self) -> impl Iterator<Item = (SessionId, u32)> {
-        self.detached.iter().filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
+        self.detached
+            .iter()
+            .filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
     }
 
     /// Sessions for whose name a newcomer waits, with their epoch: the leader evicts a holder that does not answer.
     pub fn held(&self) -> impl Iterator<Item = (SessionId, u32)> {
-        self.held.iter().filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
+        self.held
+            .iter()
+            .filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
     }
 
     /// What became of every stanza taken.
@@ -154,7 +166,10 @@ impl Router {
     /// Stanzas taken that still wait in a queue, counted in the queues themselves.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.sessions.values().map(|session| session.queue.originals()).sum()
+        self.sessions
+            .values()
+            .map(|session| session.queue.originals())
+            .sum()
     }
 
     /// Bytes that wait in all queues together, as [`Limits::state_bytes`] counts them.

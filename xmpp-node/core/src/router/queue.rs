@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::stanza::{Kind, Routed};
+use super::command::kind_from_code;
+use crate::stanza::Routed;
 
 /// Bytes that a queued stanza costs beside its own text.
 const OVERHEAD: u64 = 96;
@@ -70,9 +71,14 @@ impl ItemHead {
 
     /// `None` if the kind is unknown or the start tag would be longer than the stanza.
     pub(super) fn item(self, bytes: Bytes) -> Option<Item> {
-        let kind = Kind::from_code(self.kind)?;
+        let kind = kind_from_code(self.kind)?;
         (self.tag_len as usize <= bytes.len()).then_some(Item {
-            stanza: Routed { kind, answerable: self.answerable, tag_len: self.tag_len, bytes },
+            stanza: Routed {
+                kind,
+                answerable: self.answerable,
+                tag_len: self.tag_len,
+                bytes,
+            },
             index: self.index,
             offset: self.offset,
             stamp: self.stamp,
@@ -161,7 +167,9 @@ impl Queue {
     pub(super) fn confirm(&mut self, position: u64) -> (u64, u64) {
         let (mut originals, mut cost) = (0, 0);
         while self.confirmed < position {
-            let Some(item) = self.items.pop_front() else { break };
+            let Some(item) = self.items.pop_front() else {
+                break;
+            };
             self.confirmed += 1;
             originals += u64::from(item.original);
             cost += item.cost();
@@ -180,14 +188,23 @@ impl Queue {
 
     /// A queue for the name's next session: the same items, positions counted anew.
     pub(super) fn hand_over(self) -> Self {
-        Self { confirmed: 0, ..self }
+        Self {
+            confirmed: 0,
+            ..self
+        }
     }
 
     pub(super) fn restore(confirmed: u64, items: VecDeque<Item>) -> Self {
         let cost = items.iter().map(Item::cost).sum();
         let originals = items.iter().filter(|item| item.original).count() as u64;
         let unpinned = Unpinned(items.back().map_or(0, |item| item.index));
-        Self { items, confirmed, cost, originals, unpinned }
+        Self {
+            items,
+            confirmed,
+            cost,
+            originals,
+            unpinned,
+        }
     }
 
     /// Copies items of entries up to `index` out of their batch.

@@ -13,13 +13,19 @@ use super::apply::{Context, News};
 use super::command::Packed;
 use super::queue::Item;
 use super::session::SessionId;
-use super::Router;
+use super::{Router, local};
 use crate::error::StanzaCondition;
-use crate::stanza::{Routed, local_reply};
+use crate::jid::Jid;
+use crate::stanza::Routed;
 
 impl Router {
     /// Routes a stanza just taken from `sender`.
-    pub(super) fn route(&mut self, sender: SessionId, packed: Packed<'_>, context: &mut Context<'_>) {
+    pub(super) fn route(
+        &mut self,
+        sender: SessionId,
+        packed: Packed<'_>,
+        context: &mut Context<'_>,
+    ) {
         let Packed { to, reject, stanza } = packed;
         if let Some(condition) = reject {
             self.bounce(sender, &stanza, condition, context);
@@ -30,23 +36,53 @@ impl Router {
             return;
         };
         let Some(recipient) = bridge.session else {
-            self.bounce(sender, &stanza, StanzaCondition::RemoteServerTimeout, context);
+            self.bounce(
+                sender,
+                &stanza,
+                StanzaCondition::RemoteServerTimeout,
+                context,
+            );
             return;
         };
-        let item =
-            Item { stanza, index: context.index, offset: context.offset, stamp: context.stamp, original: true };
+        let item = Item {
+            stanza,
+            index: context.index,
+            offset: context.offset,
+            stamp: context.stamp,
+            original: true,
+        };
         if let Err(item) = self.enqueue(recipient, item, context) {
-            self.bounce(sender, &item.stanza, StanzaCondition::ResourceConstraint, context);
+            self.bounce(
+                sender,
+                &item.stanza,
+                StanzaCondition::ResourceConstraint,
+                context,
+            );
         }
     }
 
     /// A stanza to the XMPP domain itself, or to a name that we do not know.
-    fn route_here(&mut self, sender: SessionId, to: &str, stanza: &Routed, context: &mut Context<'_>) {
+    fn route_here(
+        &mut self,
+        sender: SessionId,
+        to: &str,
+        stanza: &Routed,
+        context: &mut Context<'_>,
+    ) {
         if to != self.domain {
-            self.bounce(sender, stanza, StanzaCondition::RemoteServerNotFound, context);
+            self.bounce(
+                sender,
+                stanza,
+                StanzaCondition::RemoteServerNotFound,
+                context,
+            );
             return;
         }
-        match local_reply(stanza, &self.domain, self.bridges.keys().map(String::as_str)) {
+        match local::reply(
+            stanza,
+            &self.domain,
+            self.bridges.keys().map(String::as_str),
+        ) {
             Some(reply) => {
                 self.ledger.delivered += 1;
                 self.reply(sender, reply, context);
@@ -56,7 +92,13 @@ impl Router {
     }
 
     /// Answers a stanza that was never queued.
-    fn bounce(&mut self, sender: SessionId, stanza: &Routed, condition: StanzaCondition, context: &mut Context<'_>) {
+    fn bounce(
+        &mut self,
+        sender: SessionId,
+        stanza: &Routed,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
         match stanza.error_reply(condition, None) {
             Some(reply) => {
                 self.ledger.bounced += 1;
@@ -67,17 +109,26 @@ impl Router {
     }
 
     /// Answers a stanza that waited in the queue of a session that is over.
-    pub(super) fn settle(&mut self, item: &Item, condition: StanzaCondition, context: &mut Context<'_>) {
+    pub(super) fn settle(
+        &mut self,
+        item: &Item,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
         if !item.original {
             self.ledger.replies_dropped += 1;
             return;
         }
-        let Some(reply) = item.stanza.error_reply(condition, Some("not confirmed by its recipient")) else {
+        let Some(reply) = item
+            .stanza
+            .error_reply(condition, Some("not confirmed by its recipient"))
+        else {
             self.ledger.discarded += 1;
             return;
         };
         self.ledger.expired += 1;
-        let sender = item.stanza.from_domain().and_then(|domain| self.bridges.get(domain.as_ref())?.session);
+        let from = item.stanza.from().and_then(|from| Jid::parse(&from).ok());
+        let sender = from.and_then(|from| self.bridges.get(from.domain())?.session);
         match sender {
             Some(sender) => self.reply(sender, reply, context),
             None => {
@@ -89,8 +140,13 @@ impl Router {
 
     fn reply(&mut self, to: SessionId, stanza: Routed, context: &mut Context<'_>) {
         self.ledger.replies += 1;
-        let item =
-            Item { stanza, index: context.index, offset: context.offset, stamp: context.stamp, original: false };
+        let item = Item {
+            stanza,
+            index: context.index,
+            offset: context.offset,
+            stamp: context.stamp,
+            original: false,
+        };
         if self.enqueue(to, item, context).is_err() {
             self.ledger.replies_dropped += 1;
         }
@@ -98,9 +154,16 @@ impl Router {
 
     /// Appends to a session's queue, or gives the item back if it is full. The cluster's own answers have as much room
     /// again as the stanzas of others, so that a full queue does not swallow them.
-    fn enqueue(&mut self, to: SessionId, item: Item, context: &mut Context<'_>) -> Result<(), Item> {
+    fn enqueue(
+        &mut self,
+        to: SessionId,
+        item: Item,
+        context: &mut Context<'_>,
+    ) -> Result<(), Item> {
         let limits = self.limits;
-        let Some(session) = self.sessions.get_mut(&to) else { return Err(item) };
+        let Some(session) = self.sessions.get_mut(&to) else {
+            return Err(item);
+        };
         let share = if item.original { 1 } else { 2 };
         let cost = item.cost();
         let fits = (session.queue.len() as u64) < u64::from(limits.queue_stanzas) * share

@@ -81,12 +81,20 @@ impl Router {
     #[must_use]
     pub fn snapshot(&self) -> Bytes {
         let outline = postcard::to_stdvec(&Outline::new(self)).expect("the outline can be encoded");
-        let text: usize =
-            self.sessions.values().flat_map(|session| session.queue.items()).map(|item| item.stanza.bytes.len()).sum();
+        let text: usize = self
+            .sessions
+            .values()
+            .flat_map(|session| session.queue.items())
+            .map(|item| item.stanza.bytes.len())
+            .sum();
         let mut out = BytesMut::with_capacity(1 + outline.len() + text);
         out.put_u8(VERSION);
         out.extend_from_slice(&outline);
-        for item in self.sessions.values().flat_map(|session| session.queue.items()) {
+        for item in self
+            .sessions
+            .values()
+            .flat_map(|session| session.queue.items())
+        {
             out.extend_from_slice(&item.stanza.bytes);
         }
         out.freeze()
@@ -101,15 +109,20 @@ impl Router {
         if *version != VERSION {
             return Err(Malformed("unknown version of snapshot"));
         }
-        let (outline, mut text) =
-            postcard::take_from_bytes::<Outline>(rest).map_err(|_| Malformed("unreadable snapshot"))?;
+        let (outline, mut text) = postcard::take_from_bytes::<Outline>(rest)
+            .map_err(|_| Malformed("unreadable snapshot"))?;
         let mut sessions = BTreeMap::new();
         for (id, outline) in outline.sessions {
             let mut items = VecDeque::with_capacity(outline.items.len());
             for head in outline.items {
-                let (own, rest) = text.split_at_checked(head.len()).ok_or(Malformed("snapshot cut short"))?;
+                let (own, rest) = text
+                    .split_at_checked(head.len())
+                    .ok_or(Malformed("snapshot cut short"))?;
                 text = rest;
-                items.push_back(head.item(Bytes::copy_from_slice(own)).ok_or(Malformed("bad stanza in snapshot"))?);
+                items.push_back(
+                    head.item(Bytes::copy_from_slice(own))
+                        .ok_or(Malformed("bad stanza in snapshot"))?,
+                );
             }
             let session = Session {
                 domain: outline.domain,
@@ -129,11 +142,18 @@ impl Router {
             return Err(Malformed("snapshot has a tail"));
         }
         let with = |test: fn(&Session) -> bool| -> BTreeSet<SessionId> {
-            sessions.iter().filter(|(_, session)| test(session)).map(|(id, _)| *id).collect()
+            sessions
+                .iter()
+                .filter(|(_, session)| test(session))
+                .map(|(id, _)| *id)
+                .collect()
         };
         let detached = with(|session| session.attached.is_none());
         let held = with(|session| session.newcomer.is_some());
-        let queued_bytes = sessions.values().map(|session: &Session| session.queue.cost()).sum();
+        let queued_bytes = sessions
+            .values()
+            .map(|session: &Session| session.queue.cost())
+            .sum();
         Ok(Self {
             cluster: outline.cluster,
             domain: outline.domain,

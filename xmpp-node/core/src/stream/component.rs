@@ -22,7 +22,8 @@ use crate::framer::{Element, Frame, StreamHeader};
 use crate::jid::Jid;
 use crate::ns;
 use crate::router::{Refusal, SessionId};
-use crate::stanza::Stanza;
+use crate::stanza::{Kind, Stanza};
+use crate::stream::confirmation::Confirmation;
 
 /// Accepted stanzas after which `<a/>` is written unasked.
 const STANZAS_PER_ACKNOWLEDGEMENT: u64 = 16;
@@ -122,10 +123,21 @@ struct Peer {
 #[derive(Debug)]
 enum State {
     AwaitHeader,
-    AwaitHandshake { peer: Peer },
-    Verifying { peer: Peer },
-    AwaitManagement { peer: Peer, generation: u32 },
-    Binding { peer: Peer, generation: u32, resuming: bool },
+    AwaitHandshake {
+        peer: Peer,
+    },
+    Verifying {
+        peer: Peer,
+    },
+    AwaitManagement {
+        peer: Peer,
+        generation: u32,
+    },
+    Binding {
+        peer: Peer,
+        generation: u32,
+        resuming: bool,
+    },
     Established(Established),
     Closed,
 }
@@ -155,7 +167,12 @@ impl ComponentStream {
     /// A stream whose header has not come. `id` must be unpredictable (RFC 6120, 4.7.3).
     #[must_use]
     pub fn new(server: Server, id: String) -> Self {
-        Self { server, id, header_sent: false, state: State::AwaitHeader }
+        Self {
+            server,
+            id,
+            header_sent: false,
+            state: State::AwaitHeader,
+        }
     }
 
     /// The stream's id.
@@ -204,7 +221,12 @@ impl ComponentStream {
         }
     }
 
-    fn step(&mut self, state: State, input: Input, out: &mut Vec<Action>) -> Result<State, StreamError> {
+    fn step(
+        &mut self,
+        state: State,
+        input: Input,
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
         match (state, input) {
             (State::Closed, _) => Ok(State::Closed),
             (_, Input::Close(error)) => Err(error),
@@ -213,28 +235,55 @@ impl ComponentStream {
                 Ok(State::Closed)
             }
             (State::AwaitHeader, Input::Frame(Frame::Open(header))) => self.open(&header, out),
-            (State::AwaitHandshake { peer }, Input::Frame(Frame::Element(element))) => handshake(peer, &element, out),
-            (State::Verifying { peer }, Input::Verified(generation)) => verified(peer, generation, out),
-            (State::AwaitManagement { peer, generation }, Input::Frame(Frame::Element(element))) => {
-                manage(peer, generation, &element, out)
+            (State::AwaitHandshake { peer }, Input::Frame(Frame::Element(element))) => {
+                handshake(peer, &element, out)
             }
+            (State::Verifying { peer }, Input::Verified(generation)) => {
+                verified(peer, generation, out)
+            }
+            (
+                State::AwaitManagement { peer, generation },
+                Input::Frame(Frame::Element(element)),
+            ) => manage(peer, generation, &element, out),
             (State::Binding { peer, resuming, .. }, Input::Bound { session, taken }) => {
-                out.push(Action::Write(self.bound_text(&peer, session, taken, resuming)));
-                Ok(State::Established(Established { peer, submitted: taken, taken, told: taken, asked: None }))
+                out.push(Action::Write(
+                    self.bound_text(&peer, session, taken, resuming),
+                ));
+                Ok(State::Established(Established {
+                    peer,
+                    submitted: taken,
+                    taken,
+                    told: taken,
+                    asked: None,
+                }))
             }
-            (State::Binding { peer, generation, .. }, Input::Refused(refusal)) => refused(peer, generation, refusal, out),
+            (
+                State::Binding {
+                    peer, generation, ..
+                },
+                Input::Refused(refusal),
+            ) => refused(peer, generation, refusal, out),
             (State::Established(established), Input::Frame(Frame::Element(element))) => {
                 established.element(&element, &self.server.domain, out)
             }
-            (State::Established(established), Input::Taken(taken)) => Ok(established.progress(taken, out)),
+            (State::Established(established), Input::Taken(taken)) => {
+                Ok(established.progress(taken, out))
+            }
             (State::Established(established), Input::AnswerNow) => Ok(established.answer(out)),
             // A second header, or anything but a header first.
             (_, Input::Frame(Frame::Open(_))) => Err(StreamError::new(StreamCondition::BadFormat)),
-            (_, Input::Frame(Frame::Element(_))) => Err(StreamError::new(StreamCondition::NotAuthorized)),
-            // Answers to questions that this state did not ask are late; nothing hangs on them.
-            (state, Input::Verified(_) | Input::Bound { .. } | Input::Refused(_) | Input::Taken(_) | Input::AnswerNow) => {
-                Ok(state)
+            (_, Input::Frame(Frame::Element(_))) => {
+                Err(StreamError::new(StreamCondition::NotAuthorized))
             }
+            // Answers to questions that this state did not ask are late; nothing hangs on them.
+            (
+                state,
+                Input::Verified(_)
+                | Input::Bound { .. }
+                | Input::Refused(_)
+                | Input::Taken(_)
+                | Input::AnswerNow,
+            ) => Ok(state),
         }
     }
 
@@ -243,14 +292,21 @@ impl ComponentStream {
             return Err(StreamError::new(StreamCondition::InvalidNamespace));
         }
         if header.foreign_prefixes {
-            return Err(StreamError::with_text(
-                StreamCondition::BadNamespacePrefix,
-                "prefixes of stanzas must be declared by the stanzas",
-            ));
+            return Err(StreamError::new(StreamCondition::BadNamespacePrefix)
+                .with_text("prefixes of stanzas must be declared by the stanzas"));
         }
-        let domain = header.to.as_deref().and_then(|to| self.component_domain(to));
-        let Some(domain) = domain else { return Err(StreamError::new(StreamCondition::HostUnknown)) };
-        let peer = Peer { domain, managed: header.management, lang: header.lang.clone() };
+        let domain = header
+            .to
+            .as_deref()
+            .and_then(|to| self.component_domain(to));
+        let Some(domain) = domain else {
+            return Err(StreamError::new(StreamCondition::HostUnknown));
+        };
+        let peer = Peer {
+            domain,
+            managed: header.management,
+            lang: header.lang.clone(),
+        };
         self.write_header(&peer.domain, peer.managed, out);
         Ok(State::AwaitHandshake { peer })
     }
@@ -258,7 +314,9 @@ impl ComponentStream {
     /// `cb1.example.test`, or `cb1` alone, whether or not such a bridge exists: that must not be told before the secret is
     /// proved (P43).
     fn component_domain(&self, to: &str) -> Option<String> {
-        let jid = Jid::parse(to).ok().filter(|jid| jid.local().is_none() && jid.resource().is_none())?;
+        let jid = Jid::parse(to)
+            .ok()
+            .filter(|jid| jid.local().is_none() && jid.resource().is_none())?;
         let name = match jid.domain().strip_suffix(self.server.domain.as_str()) {
             Some(front) => front.strip_suffix('.')?,
             None => jid.domain(),
@@ -268,8 +326,11 @@ impl ComponentStream {
 
     fn write_header(&mut self, from: &str, managed: bool, out: &mut Vec<Action>) {
         self.header_sent = true;
-        let opt_in =
-            if managed { format!(" xmlns:xc='{}' xc:management='1'", ns::MANAGEMENT) } else { String::new() };
+        let opt_in = if managed {
+            format!(" xmlns:xc='{}' xc:management='1'", ns::MANAGEMENT)
+        } else {
+            String::new()
+        };
         out.push(Action::Write(format!(
             "<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='{}' from='{from}' id='{}' xml:lang='en'{opt_in}>",
             ns::COMPONENT_ACCEPT,
@@ -288,7 +349,12 @@ impl ComponentStream {
                 self.server.resume_seconds
             ),
             (true, true) => {
-                format!("<resumed xmlns='{}' previd='{}' h='{}'/>", ns::SM, session.previd(), taken as u32)
+                format!(
+                    "<resumed xmlns='{}' previd='{}' h='{}'/>",
+                    ns::SM,
+                    session.previd(),
+                    taken as u32
+                )
             }
         }
     }
@@ -316,43 +382,90 @@ fn handshake(peer: Peer, element: &Element, out: &mut Vec<Action>) -> Result<Sta
         return Err(StreamError::new(StreamCondition::NotAuthorized));
     }
     let presented = element.text().into_owned();
-    out.push(Action::Verify { domain: peer.domain.clone(), presented });
+    out.push(Action::Verify {
+        domain: peer.domain.clone(),
+        presented,
+    });
     Ok(State::Verifying { peer })
 }
 
-fn verified(peer: Peer, generation: Option<u32>, out: &mut Vec<Action>) -> Result<State, StreamError> {
-    let Some(generation) = generation else { return Err(StreamError::new(StreamCondition::NotAuthorized)) };
+fn verified(
+    peer: Peer,
+    generation: Option<u32>,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
+    let Some(generation) = generation else {
+        return Err(StreamError::new(StreamCondition::NotAuthorized));
+    };
     if peer.managed {
         out.push(Action::Write("<handshake/>".to_owned()));
         return Ok(State::AwaitManagement { peer, generation });
     }
-    out.push(Action::Bind { domain: peer.domain.clone(), generation, managed: false });
-    Ok(State::Binding { peer, generation, resuming: false })
+    out.push(Action::Bind {
+        domain: peer.domain.clone(),
+        generation,
+        managed: false,
+    });
+    Ok(State::Binding {
+        peer,
+        generation,
+        resuming: false,
+    })
 }
 
-fn manage(peer: Peer, generation: u32, element: &Element, out: &mut Vec<Action>) -> Result<State, StreamError> {
+fn manage(
+    peer: Peer,
+    generation: u32,
+    element: &Element,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
     let domain = peer.domain.clone();
     if element.is("enable", ns::SM) {
-        out.push(Action::Bind { domain, generation, managed: true });
-        return Ok(State::Binding { peer, generation, resuming: false });
+        out.push(Action::Bind {
+            domain,
+            generation,
+            managed: true,
+        });
+        return Ok(State::Binding {
+            peer,
+            generation,
+            resuming: false,
+        });
     }
     if element.is("resume", ns::SM) {
-        let session = element.attribute("previd").and_then(|previd| SessionId::from_previd(&previd));
+        let session = element
+            .attribute("previd")
+            .and_then(|previd| SessionId::from_previd(&previd));
         let h = element.attribute("h").and_then(|h| h.parse().ok());
         let (Some(session), Some(h)) = (session, h) else {
             return refused(peer, generation, Refusal::ItemNotFound, out);
         };
-        out.push(Action::Resume { domain, generation, session, h });
-        return Ok(State::Binding { peer, generation, resuming: true });
+        out.push(Action::Resume {
+            domain,
+            generation,
+            session,
+            h,
+        });
+        return Ok(State::Binding {
+            peer,
+            generation,
+            resuming: true,
+        });
     }
     if element.ns() == ns::SM {
         out.push(Action::Write(failed("unexpected-request")));
         return Ok(State::AwaitManagement { peer, generation });
     }
-    Err(StreamError::with_text(StreamCondition::NotAuthorized, "stanzas flow after <enable/> or <resume/>"))
+    Err(StreamError::new(StreamCondition::NotAuthorized)
+        .with_text("stanzas flow after <enable/> or <resume/>"))
 }
 
-fn refused(peer: Peer, generation: u32, refusal: Refusal, out: &mut Vec<Action>) -> Result<State, StreamError> {
+fn refused(
+    peer: Peer,
+    generation: u32,
+    refusal: Refusal,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
     match refusal {
         Refusal::ItemNotFound => {
             out.push(Action::Write(failed("item-not-found")));
@@ -360,19 +473,46 @@ fn refused(peer: Peer, generation: u32, refusal: Refusal, out: &mut Vec<Action>)
         }
         Refusal::NotAuthorized => Err(StreamError::new(StreamCondition::NotAuthorized)),
         Refusal::Conflict => Err(StreamError::new(StreamCondition::Conflict)),
-        Refusal::HandledTooHigh { sent } => Err(StreamError::handled_too_high(sent)),
+        Refusal::HandledTooHigh { h, sent } => Err(handled_too_high(h, sent)),
     }
 }
 
+/// The peer claims to have handled more than it was sent (XEP-0198, 4).
+#[must_use]
+pub fn handled_too_high(h: u32, sent: u32) -> StreamError {
+    StreamError::new(StreamCondition::UndefinedCondition).with_application(format!(
+        "<handled-count-too-high xmlns='{}' h='{h}' send-count='{sent}'/>",
+        ns::SM
+    ))
+}
+
 fn failed(condition: &str) -> String {
-    format!("<failed xmlns='{}'><{condition} xmlns='{}'/></failed>", ns::SM, ns::STANZA_ERRORS)
+    format!(
+        "<failed xmlns='{}'><{condition} xmlns='{}'/></failed>",
+        ns::SM,
+        ns::STANZA_ERRORS
+    )
 }
 
 impl Established {
-    fn element(mut self, element: &Element, domain: &str, out: &mut Vec<Action>) -> Result<State, StreamError> {
-        let parsed = Stanza::parse(element, self.peer.lang.as_deref(), ns::COMPONENT_ACCEPT, domain)?;
-        let Some(stanza) = parsed else { return self.nonza(element, out) };
-        let Some(from) = &stanza.from else { return Err(StreamError::new(StreamCondition::ImproperAddressing)) };
+    fn element(
+        mut self,
+        element: &Element,
+        domain: &str,
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
+        let parsed = Stanza::parse(
+            element,
+            self.peer.lang.as_deref(),
+            ns::COMPONENT_ACCEPT,
+            domain,
+        )?;
+        let Some(stanza) = parsed else {
+            return self.nonza(element, out);
+        };
+        let Some(from) = &stanza.from else {
+            return Err(StreamError::new(StreamCondition::ImproperAddressing));
+        };
         if from.domain() != self.peer.domain {
             return Err(StreamError::new(StreamCondition::InvalidFrom));
         }
@@ -382,7 +522,9 @@ impl Established {
             None => return Err(StreamError::new(StreamCondition::ImproperAddressing)),
         };
         if to == domain
-            && let Some(number) = stanza.ping_reply_number()
+            && stanza.kind == Kind::Iq
+            && !stanza.answerable
+            && let Some(number) = stanza.id().and_then(|id| Confirmation::ping_number(&id))
         {
             out.push(Action::PingAnswered(number));
             return Ok(State::Established(self));
@@ -405,11 +547,17 @@ impl Established {
             }
             "a" => {
                 let h = element.attribute("h").and_then(|h| h.parse().ok());
-                let Some(h) = h else { return Err(StreamError::new(StreamCondition::BadFormat)) };
+                let Some(h) = h else {
+                    return Err(StreamError::new(StreamCondition::BadFormat));
+                };
                 out.push(Action::Acknowledged(h));
             }
             // XEP-0198, 3: once enabled, a second request is a fault.
-            "enable" | "resume" => return Err(StreamError::with_text(StreamCondition::PolicyViolation, "already enabled")),
+            "enable" | "resume" => {
+                return Err(
+                    StreamError::new(StreamCondition::PolicyViolation).with_text("already enabled")
+                );
+            }
             _ => return Err(StreamError::new(StreamCondition::UnsupportedStanzaType)),
         }
         Ok(State::Established(self))
@@ -436,6 +584,10 @@ impl Established {
 
     fn acknowledge(&mut self, out: &mut Vec<Action>) {
         self.told = self.taken;
-        out.push(Action::Write(format!("<a xmlns='{}' h='{}'/>", ns::SM, self.taken as u32)));
+        out.push(Action::Write(format!(
+            "<a xmlns='{}' h='{}'/>",
+            ns::SM,
+            self.taken as u32
+        )));
     }
 }

@@ -59,7 +59,21 @@ impl Confirmation {
     /// Begins at a position up to which everything is confirmed.
     #[must_use]
     pub fn new(mode: Mode, confirmed: u64) -> Self {
-        Self { mode, written: confirmed, confirmed, outstanding: None, asked: None, questions: 0, unconfirmed: false }
+        Self {
+            mode,
+            written: confirmed,
+            confirmed,
+            outstanding: None,
+            asked: None,
+            questions: 0,
+            unconfirmed: false,
+        }
+    }
+
+    /// How the peer confirms.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Position of the last stanza written to the stream.
@@ -89,7 +103,9 @@ impl Confirmation {
     /// Appends a question if one is due, to be written after what [`Self::wrote`] told of.
     pub fn ask(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
         let waiting = self.written - self.confirmed;
-        let due = self.asked.is_none_or(|asked| now >= asked + QUESTION_INTERVAL);
+        let due = self
+            .asked
+            .is_none_or(|asked| now >= asked + QUESTION_INTERVAL);
         if self.outstanding.is_some() || (waiting < STANZAS_PER_QUESTION && !(due && waiting > 0)) {
             return;
         }
@@ -104,12 +120,19 @@ impl Confirmation {
     fn question(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
         self.questions += 1;
         self.asked = Some(now);
-        self.outstanding = Some(Question { number: self.questions, position: self.written, asked: now });
+        self.outstanding = Some(Question {
+            number: self.questions,
+            position: self.written,
+            asked: now,
+        });
         match self.mode {
             Mode::Managed => out.extend(format!("<r xmlns='{}'/>", ns::SM).into_bytes()),
             Mode::Plain => {
                 let id = format!("{PING_ID}{}", self.questions);
-                let ping = format!("<iq type='get' id='{id}' from='{server}' to='{peer}'><ping xmlns='{}'/></iq>", ns::PING);
+                let ping = format!(
+                    "<iq type='get' id='{id}' from='{server}' to='{peer}'><ping xmlns='{}'/></iq>",
+                    ns::PING
+                );
                 out.extend(ping.into_bytes());
             }
         }
@@ -119,7 +142,9 @@ impl Confirmation {
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
         match (self.outstanding, self.asked) {
-            (Some(question), _) => (self.mode == Mode::Plain && !self.unconfirmed).then_some(question.asked + SILENCE),
+            (Some(question), _) => {
+                (self.mode == Mode::Plain && !self.unconfirmed).then_some(question.asked + SILENCE)
+            }
             (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
             _ => None,
         }
@@ -127,7 +152,9 @@ impl Confirmation {
 
     /// Judges the peer's silence.
     pub fn tick(&mut self, now: Duration) -> Verdict {
-        let silent = self.outstanding.is_some_and(|question| now >= question.asked + SILENCE);
+        let silent = self
+            .outstanding
+            .is_some_and(|question| now >= question.asked + SILENCE);
         if self.mode == Mode::Plain && silent && !self.unconfirmed {
             self.unconfirmed = true;
             return Verdict::Unconfirmed;
@@ -143,7 +170,9 @@ impl Confirmation {
 
     /// A reply to ping `number` came: returns the position that it confirms.
     pub fn answered(&mut self, number: u64) -> Option<u64> {
-        let question = self.outstanding.filter(|question| question.number == number)?;
+        let question = self
+            .outstanding
+            .filter(|question| question.number == number)?;
         self.outstanding = None;
         self.unconfirmed = false;
         self.confirm(question.position)
@@ -158,8 +187,13 @@ impl Confirmation {
         let step = u64::from(h.wrapping_sub(self.confirmed as u32));
         if self.confirmed + step > self.written {
             // An acknowledgement older than one that we have is late, not wrong.
-            let late = u64::from((self.confirmed as u32).wrapping_sub(h)) <= self.confirmed.min(1 << 16);
-            return if late { Ok(None) } else { Err(self.written as u32) };
+            let late =
+                u64::from((self.confirmed as u32).wrapping_sub(h)) <= self.confirmed.min(1 << 16);
+            return if late {
+                Ok(None)
+            } else {
+                Err(self.written as u32)
+            };
         }
         Ok(self.confirm(self.confirmed + step))
     }
