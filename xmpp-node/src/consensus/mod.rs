@@ -1,0 +1,8 @@
+//! The replicated log. openraft and its types stay inside this folder.
+//!
+//! In reading order:
+//! - [`types`]: what openraft is instantiated with: entry, member, vote.
+//! - [`encoding`]: an entry as bytes, in the log file and between nodes.
+
+pub mod encoding;
+pub mod types;
