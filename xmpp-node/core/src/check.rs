@@ -28,6 +28,10 @@ impl Span {
         }
     }
 
+    pub(crate) fn len(self) -> u32 {
+        self.end - self.start
+    }
+
     pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes
             .get(self.start as usize..self.end as usize)
@@ -176,7 +180,7 @@ impl Checker {
                 self.outline.stream_ns = Arc::clone(&self.header.default);
                 self.outline.ns = match resolved {
                     Resolved::HeaderDefault => Arc::clone(&self.header.default),
-                    other => Arc::from(&*self.uri(other, bytes)),
+                    other => Arc::from(self.uri(other, bytes)),
                 };
             }
             1 => self.outline.children += 1,

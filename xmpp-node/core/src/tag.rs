@@ -235,6 +235,11 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
+/// The tag at the start of an element that was checked before.
+pub(crate) fn first_tag(element: &str) -> &str {
+    &element[..end_of_tag(element.as_bytes()).unwrap_or(0)]
+}
+
 /// Where the tag at the start of `bytes` ends: after the first `>` outside of quotes.
 fn end_of_tag(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
