@@ -1,3 +1,4 @@
 //! The server: everything that awaits. Listeners, streams, consensus, admin API, metrics and the `xmpp` command line.
 
+pub mod settings;
 pub mod tls;

@@ -10,7 +10,7 @@
 //! ports (see [`identity`]). On those no session is resumed, so that a replaced CA is in force at once.
 //! [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
 
-pub mod identity;
+mod identity;
 mod material;
 mod reload;
 mod verify;
@@ -33,8 +33,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use xmpp_node_api::config::Fault;
 use xmpp_node_api::status::CertificateStatus;
 
-use self::identity::Role;
-pub use self::identity::{IdentityError, PeerIdentity};
+pub use self::identity::{IdentityError, PeerIdentity, Role};
 use self::material::{Material, PeerMaterial};
 pub use self::reload::watch;
 use self::verify::{NodeVerifier, RoleVerifier};
