@@ -1,3 +1,22 @@
 //! The server: everything that awaits. Listeners, streams, consensus, admin API, metrics and the `xmpp` command line.
+//!
+//! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired), [`connection`],
+//! [`ingress`], [`consensus`], [`applied`] and [`egress`] (the path of a stanza), [`peer`] (between nodes).
+
+pub mod settings;
+pub mod tls;
+
+pub mod node;
+
+pub mod connection;
+pub mod listener;
+
+pub mod ingress;
 
 pub mod consensus;
+
+pub mod applied;
+pub mod contact;
+pub mod egress;
+
+pub mod sealing;
