@@ -107,7 +107,10 @@ impl Applied {
     /// Forgets a stream, unless another one of the session took its place.
     pub fn unwatch_session(&self, session: SessionId, signal: &Arc<Signal>) {
         let mut streams = lock(&self.streams);
-        if streams.get(&session).is_some_and(|now| Arc::ptr_eq(now, signal)) {
+        if streams
+            .get(&session)
+            .is_some_and(|now| Arc::ptr_eq(now, signal))
+        {
             streams.remove(&session);
         }
     }
@@ -120,7 +123,9 @@ impl Applied {
 
     /// Wakes every local stream.
     pub fn wake_all(&self) {
-        lock(&self.streams).values().for_each(|signal| signal.wake());
+        lock(&self.streams)
+            .values()
+            .for_each(|signal| signal.wake());
     }
 
     /// Registers for the decision on one of this node's configuration requests, before it is proposed.
@@ -134,7 +139,10 @@ impl Applied {
     ///
     /// # Errors
     /// [`Malformed`] if an entry cannot be read: fatal, see [`Router::apply`].
-    pub fn apply<'a>(&self, entries: impl IntoIterator<Item = (u64, Option<&'a Bytes>)>) -> Result<u64, Malformed> {
+    pub fn apply<'a>(
+        &self,
+        entries: impl IntoIterator<Item = (u64, Option<&'a Bytes>)>,
+    ) -> Result<u64, Malformed> {
         let mut news = Vec::new();
         let mut last = None;
         let seen = {
@@ -167,7 +175,10 @@ impl Applied {
     }
 
     fn own_seen(&self, router: &Router) -> u64 {
-        router.node(self.at.node).filter(|node| node.incarnation == self.at.incarnation).map_or(0, |node| node.seen)
+        router
+            .node(self.at.node)
+            .filter(|node| node.incarnation == self.at.incarnation)
+            .map_or(0, |node| node.seen)
     }
 
     fn tell(&self, news: &[News]) {
@@ -194,7 +205,11 @@ impl Applied {
                         signal.wake();
                     }
                 }
-                News::Configured { at, request, result } if at == self.at => {
+                News::Configured {
+                    at,
+                    request,
+                    result,
+                } if at == self.at => {
                     if let Some(waiting) = lock(&self.requests).remove(&request) {
                         let _ = waiting.send(result);
                     }

@@ -18,7 +18,13 @@ pub const FILL_BYTES: usize = 64 * 1024;
 ///
 /// A message or presence gets a `<stanza-id/>` (XEP-0359) that a receiver can tell repeats by, and if it waited for a stream,
 /// a `<delay/>` (XEP-0203). An IQ gets neither, since it has exactly one child (RFC 6120, 8.2.3).
-pub fn fill(router: &Router, session: &Session, cursor: u64, out: &mut BytesMut, scratch: &mut String) -> u64 {
+pub fn fill(
+    router: &Router,
+    session: &Session,
+    cursor: u64,
+    out: &mut BytesMut,
+    scratch: &mut String,
+) -> u64 {
     let mut position = cursor;
     for item in session.queue.after(cursor) {
         if out.len() >= FILL_BYTES {
@@ -45,7 +51,13 @@ fn insert(router: &Router, item: &Item, carried: bool, text: &mut String) {
         item.offset
     );
     if carried && item.original {
-        let stamp = jiff::Timestamp::from_millisecond(i64::try_from(item.stamp).unwrap_or(i64::MAX)).unwrap_or_default();
-        let _ = write!(text, "<delay xmlns='{}' from='{domain}' stamp='{stamp:.3}'/>", ns::DELAY);
+        let stamp =
+            jiff::Timestamp::from_millisecond(i64::try_from(item.stamp).unwrap_or(i64::MAX))
+                .unwrap_or_default();
+        let _ = write!(
+            text,
+            "<delay xmlns='{}' from='{domain}' stamp='{stamp:.3}'/>",
+            ns::DELAY
+        );
     }
 }

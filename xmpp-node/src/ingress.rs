@@ -53,9 +53,18 @@ impl Ingress {
     /// An empty queue; the node's first request is `NodeUp`.
     #[must_use]
     pub fn new(at: Attachment) -> Self {
-        let inner =
-            Inner { first: 1, queue: VecDeque::new(), bytes: 0, sent: 0, in_flight: VecDeque::new() };
-        let ingress = Self { at, inner: Mutex::new(inner), wake: Notify::new() };
+        let inner = Inner {
+            first: 1,
+            queue: VecDeque::new(),
+            bytes: 0,
+            sent: 0,
+            in_flight: VecDeque::new(),
+        };
+        let ingress = Self {
+            at,
+            inner: Mutex::new(inner),
+            wake: Notify::new(),
+        };
         ingress.propose(&Command::NodeUp);
         ingress
     }
@@ -108,7 +117,12 @@ impl Ingress {
         }
         inner.sent += count as usize;
         inner.in_flight.push_back(first + u64::from(count) - 1);
-        let header = ChunkHeader { node: self.at.node, incarnation: self.at.incarnation, first, count };
+        let header = ChunkHeader {
+            node: self.at.node,
+            incarnation: self.at.incarnation,
+            first,
+            count,
+        };
         if let Some(front) = pieces.first_mut() {
             *front = Bytes::copy_from_slice(&header.encode(bytes));
         }
@@ -136,7 +150,9 @@ impl Ingress {
             return;
         }
         while inner.first <= seen {
-            let Some([command, raw]) = inner.queue.pop_front() else { break };
+            let Some([command, raw]) = inner.queue.pop_front() else {
+                break;
+            };
             inner.first += 1;
             inner.bytes -= command.len() + raw.len();
             inner.sent = inner.sent.saturating_sub(1);
@@ -185,7 +201,10 @@ mod tests {
     use super::*;
 
     fn ingress() -> Ingress {
-        Ingress::new(Attachment { node: 7, incarnation: 3 })
+        Ingress::new(Attachment {
+            node: 7,
+            incarnation: 3,
+        })
     }
 
     #[test]
@@ -217,16 +236,24 @@ mod tests {
         }
         assert!(ingress.next_chunk().is_none());
         ingress.applied(2);
-        assert_eq!(ingress.next_chunk().map(|chunk| chunk.header.count), Some(10));
+        assert_eq!(
+            ingress.next_chunk().map(|chunk| chunk.header.count),
+            Some(10)
+        );
     }
 
     #[test]
     fn a_chunk_ends_at_its_size() {
         let ingress = ingress();
         for _ in 0..3 {
-            ingress.push(Bytes::from_static(b"x"), Bytes::from(vec![0; CHUNK_BYTES / 2]));
+            ingress.push(
+                Bytes::from_static(b"x"),
+                Bytes::from(vec![0; CHUNK_BYTES / 2]),
+            );
         }
-        let sizes: Vec<u32> = std::iter::from_fn(|| ingress.next_chunk()).map(|chunk| chunk.header.count).collect();
+        let sizes: Vec<u32> = std::iter::from_fn(|| ingress.next_chunk())
+            .map(|chunk| chunk.header.count)
+            .collect();
         assert_eq!(sizes, [2, 1, 1]);
     }
 }

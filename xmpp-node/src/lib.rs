@@ -19,4 +19,6 @@ pub mod applied;
 pub mod contact;
 pub mod egress;
 
+pub mod identity;
+pub mod peer;
 pub mod sealing;

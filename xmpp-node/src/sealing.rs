@@ -45,7 +45,10 @@ impl SealingKey {
     /// [`SealingError::KeyLength`].
     pub fn new(bytes: &[u8]) -> Result<Self, SealingError> {
         let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealingError::KeyLength)?;
-        Ok(Self { key: LessSafeKey::new(key), bytes: bytes.to_vec().into() })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+            bytes: bytes.to_vec().into(),
+        })
     }
 
     /// A new random key.
@@ -70,7 +73,11 @@ impl SealingKey {
         let nonce = random::<NONCE_LEN>()?;
         let mut text = secret.to_vec();
         self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(domain.as_bytes()), &mut text)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(domain.as_bytes()),
+                &mut text,
+            )
             .map_err(|_| SealingError::DoesNotOpen)?;
         Ok([&nonce[..], &text].concat())
     }
@@ -80,8 +87,11 @@ impl SealingKey {
     /// # Errors
     /// [`SealingError::DoesNotOpen`].
     pub fn open(&self, domain: &str, sealed: &[u8]) -> Result<SecretSlice<u8>, SealingError> {
-        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(SealingError::DoesNotOpen)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealingError::DoesNotOpen)?;
+        let (nonce, text) = sealed
+            .split_at_checked(NONCE_LEN)
+            .ok_or(SealingError::DoesNotOpen)?;
+        let nonce =
+            Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealingError::DoesNotOpen)?;
         let mut text = text.to_vec();
         let opened = self
             .key
@@ -99,7 +109,9 @@ impl SealingKey {
 /// [`SealingError::Random`].
 pub fn random<const N: usize>() -> Result<[u8; N], SealingError> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| SealingError::Random)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| SealingError::Random)?;
     Ok(bytes)
 }
 
@@ -111,10 +123,24 @@ mod tests {
     fn a_secret_opens_only_for_its_bridge_and_under_its_key() {
         let key = SealingKey::generate().expect("random numbers");
         let sealed = key.seal("cb1.example.test", b"secret").expect("seals");
-        assert_eq!(key.open("cb1.example.test", &sealed).expect("opens").expose_secret(), b"secret");
-        assert!(matches!(key.open("cb2.example.test", &sealed), Err(SealingError::DoesNotOpen)));
+        assert_eq!(
+            key.open("cb1.example.test", &sealed)
+                .expect("opens")
+                .expose_secret(),
+            b"secret"
+        );
+        assert!(matches!(
+            key.open("cb2.example.test", &sealed),
+            Err(SealingError::DoesNotOpen)
+        ));
         let other = SealingKey::generate().expect("random numbers");
-        assert!(matches!(other.open("cb1.example.test", &sealed), Err(SealingError::DoesNotOpen)));
-        assert!(matches!(key.open("cb1.example.test", &sealed[..5]), Err(SealingError::DoesNotOpen)));
+        assert!(matches!(
+            other.open("cb1.example.test", &sealed),
+            Err(SealingError::DoesNotOpen)
+        ));
+        assert!(matches!(
+            key.open("cb1.example.test", &sealed[..5]),
+            Err(SealingError::DoesNotOpen)
+        ));
     }
 }

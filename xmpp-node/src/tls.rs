@@ -148,6 +148,12 @@ impl Tls {
         Arc::new(self.peer.load().client(Some(node)))
     }
 
+    /// Like [`Self::peer_client`], for whichever node answers: the caller judges the name that its certificate carries.
+    #[must_use]
+    pub fn peer_client_any(&self) -> Arc<ClientConfig> {
+        Arc::new(self.peer.load().client(None))
+    }
+
     /// Reads all files again and puts them in force if all are good; else everything stays as it is.
     ///
     /// Returns whether anything had changed.

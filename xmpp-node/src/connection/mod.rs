@@ -7,13 +7,14 @@
 mod serving;
 mod window;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::{Framer, Limits};
@@ -69,7 +70,7 @@ pub struct StreamContext {
     /// Whether this node may speak for the cluster.
     pub contact: Arc<Contact>,
     /// The sealing key, once the node is a member of a cluster.
-    pub sealing: ArcSwapOption<SealingKey>,
+    pub sealing: Arc<ArcSwapOption<SealingKey>>,
     /// What the stream machine must know.
     pub server: Server,
     /// Bounds.
@@ -78,8 +79,13 @@ pub struct StreamContext {
     pub welcome: watch::Sender<Welcome>,
 }
 
-/// Serves one stream until it is over.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, context: Arc<StreamContext>) {
+/// Serves one stream until it is over. `unproved` is given back once the peer has proved a secret and is bound.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    context: Arc<StreamContext>,
+    unproved: OwnedSemaphorePermit,
+) {
+    let mut unproved = Some(unproved);
     let Ok(id) = stream_id() else { return };
     let mut welcome = context.welcome.subscribe();
     let (mut reader, mut writer) = tokio::io::split(socket);
@@ -90,24 +96,32 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, context: Arc<St
             connection.close(StreamError::new(StreamCondition::SystemShutdown));
         }
         let reading = connection.advance();
+        if connection.machine.is_established() {
+            unproved = None;
+        }
         if connection.finished {
             break;
         }
-        let writing = !connection.out.is_empty() && connection.may_write();
+        let writing = if connection.out.is_empty() {
+            !flushed
+        } else {
+            connection.may_write()
+        };
         let deadline = connection.deadline();
-        let Connection { framer, out, serving, .. } = &mut connection;
+        let Connection {
+            framer,
+            out,
+            serving,
+            ..
+        } = &mut connection;
         let heard = tokio::select! {
             read = reader.read_buf(framer.buffer()), if reading => match read {
                 Ok(0) | Err(_) => break,
                 Ok(_) => true,
             },
-            written = writer.write_buf(out), if writing => match written {
-                Ok(0) | Err(_) => break,
-                Ok(_) => { flushed = false; false }
-            },
-            done = writer.flush(), if !writing && !flushed => {
-                if done.is_err() { break }
-                flushed = true;
+            done = put(&mut writer, out), if writing => {
+                let Ok(all) = done else { break };
+                flushed = all;
                 false
             }
             () = serving.changed() => false,
@@ -119,7 +133,20 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, context: Arc<St
         }
     }
     connection.detach();
+    drop(unproved);
     let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
+}
+
+/// Writes some of `out`, or, when it is empty, flushes what TLS still holds; returns whether everything is out. Cancel-safe.
+async fn put<W: AsyncWrite + Unpin>(writer: &mut W, out: &mut BytesMut) -> io::Result<bool> {
+    if out.is_empty() {
+        writer.flush().await?;
+        return Ok(true);
+    }
+    match writer.write_buf(out).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(false),
+    }
 }
 
 /// Writes what is left, says `close_notify`, then reads on until the peer closes too (RFC 6120, 4.4).
@@ -203,7 +230,10 @@ impl Connection {
 
     /// Looks at what the applied state says of the session.
     fn observe(&mut self) {
-        if let Some(input) = self.serving.observe(&self.context, self.start, &mut self.out) {
+        if let Some(input) = self
+            .serving
+            .observe(&self.context, self.start, &mut self.out)
+        {
             self.input(input);
         }
     }
@@ -226,13 +256,20 @@ impl Connection {
                 // The machine waits for this answer in its next input; it is known at once.
                 self.input(Input::Verified(generation));
             }
-            Action::Bind { domain, generation, managed } => {
-                match Serving::bind(&self.context, domain, generation, managed) {
-                    Ok(serving) => self.serving = serving,
-                    Err(_) => self.close(StreamError::new(StreamCondition::InternalServerError)),
-                }
-            }
-            Action::Resume { domain, generation, session, h } => {
+            Action::Bind {
+                domain,
+                generation,
+                managed,
+            } => match Serving::bind(&self.context, domain, generation, managed) {
+                Ok(serving) => self.serving = serving,
+                Err(_) => self.close(StreamError::new(StreamCondition::InternalServerError)),
+            },
+            Action::Resume {
+                domain,
+                generation,
+                session,
+                h,
+            } => {
                 self.serving = Serving::resume(&self.context, domain, generation, session, h);
             }
             Action::Submit { stanza, to, reject } => self.serving.take(&stanza, &to, reject),
@@ -253,12 +290,21 @@ impl Connection {
     fn verify(&self, domain: &str, presented: &str) -> Option<u32> {
         use secrecy::ExposeSecret as _;
         let sealing = self.context.sealing.load();
-        let secrets = self.context.applied.router().bridge(domain).map(|bridge| bridge.secrets.clone()).unwrap_or_default();
+        let secrets = self
+            .context
+            .applied
+            .router()
+            .bridge(domain)
+            .map(|bridge| bridge.secrets.clone())
+            .unwrap_or_default();
         let mut found = None;
         for secret in &secrets {
-            let opened = sealing.as_ref().and_then(|key| key.open(domain, &secret.sealed).ok());
-            let matches = opened
-                .is_some_and(|opened| handshake::verify(self.machine.id(), opened.expose_secret(), presented));
+            let opened = sealing
+                .as_ref()
+                .and_then(|key| key.open(domain, &secret.sealed).ok());
+            let matches = opened.is_some_and(|opened| {
+                handshake::verify(self.machine.id(), opened.expose_secret(), presented)
+            });
             if matches {
                 found = Some(secret.generation);
             }
@@ -275,14 +321,18 @@ impl Connection {
             self.close(StreamError::new(StreamCondition::ConnectionTimeout));
             return;
         }
-        if self.machine.owes_answer() && self.serving.owed_since(now) + self.context.limits.answer <= now {
+        if self.machine.owes_answer()
+            && self.serving.owed_since(now) + self.context.limits.answer <= now
+        {
             self.input(Input::AnswerNow);
         }
         if !self.machine.owes_answer() {
             self.serving.answered_peer();
         }
         let silent = now - self.heard_at;
-        let fault = self.serving.tick(&self.context, self.start, silent, &mut self.out);
+        let fault = self
+            .serving
+            .tick(&self.context, self.start, silent, &mut self.out);
         if let Some(fault) = fault {
             self.close(fault);
         }
@@ -290,9 +340,14 @@ impl Connection {
 
     fn deadline(&self) -> Instant {
         let negotiation = (!self.machine.is_established()).then_some(self.negotiate_by);
-        let session = self.serving.deadline(&self.context, self.start, self.heard_at);
+        let session = self
+            .serving
+            .deadline(&self.context, self.start, self.heard_at);
         let far = Instant::now() + Duration::from_secs(60);
-        [negotiation, session].into_iter().flatten().fold(far, Instant::min)
+        [negotiation, session]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
     }
 
     fn heard(&mut self) {

@@ -73,8 +73,19 @@ impl Serving {
     ) -> Result<Self, SealingError> {
         let session = SessionId(u128::from_le_bytes(sealing::random()?));
         let signal = context.applied.watch_session(session);
-        let request = context.ingress.propose(&Command::Bind { session, domain: &domain, generation, managed });
-        Ok(Self::Asked(Asked { session, domain, managed, signal, request }))
+        let request = context.ingress.propose(&Command::Bind {
+            session,
+            domain: &domain,
+            generation,
+            managed,
+        });
+        Ok(Self::Asked(Asked {
+            session,
+            domain,
+            managed,
+            signal,
+            request,
+        }))
     }
 
     /// Proposes to serve a session again.
@@ -86,8 +97,19 @@ impl Serving {
         h: u32,
     ) -> Self {
         let signal = context.applied.watch_session(session);
-        let request = context.ingress.propose(&Command::Resume { session, domain: &domain, generation, h });
-        Self::Asked(Asked { session, domain, managed: true, signal, request })
+        let request = context.ingress.propose(&Command::Resume {
+            session,
+            domain: &domain,
+            generation,
+            h,
+        });
+        Self::Asked(Asked {
+            session,
+            domain,
+            managed: true,
+            signal,
+            request,
+        })
     }
 
     /// Waits until something changed for the session. Cancel-safe.
@@ -100,7 +122,12 @@ impl Serving {
     }
 
     /// What the applied state says: bound, refused, progress, or no longer ours.
-    pub(super) fn observe(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) -> Option<Input> {
+    pub(super) fn observe(
+        &mut self,
+        context: &StreamContext,
+        start: Instant,
+        out: &mut BytesMut,
+    ) -> Option<Input> {
         match self {
             Self::Nothing => None,
             Self::Asked(asked) => {
@@ -111,7 +138,9 @@ impl Serving {
                 if context.applied.seen() < asked.request {
                     return None;
                 }
-                let session = router.session(asked.session).filter(|session| session.is_served_by(context.applied.at(), asked.request));
+                let session = router
+                    .session(asked.session)
+                    .filter(|session| session.is_served_by(context.applied.at(), asked.request));
                 let Some(session) = session else {
                     if waits(&router, asked) {
                         return None;
@@ -121,7 +150,11 @@ impl Serving {
                     return Some(self.refused(context, Refusal::ItemNotFound));
                 };
                 let taken = session.taken;
-                let mode = if asked.managed { Mode::Managed } else { Mode::Plain };
+                let mode = if asked.managed {
+                    Mode::Managed
+                } else {
+                    Mode::Plain
+                };
                 let bound = Bound {
                     session: asked.session,
                     domain: std::mem::take(&mut asked.domain),
@@ -138,7 +171,11 @@ impl Serving {
                     idle_asked: false,
                     ended: false,
                 };
-                info!(bridge = bound.domain, session = shown(bound.session), "bound");
+                info!(
+                    bridge = bound.domain,
+                    session = shown(bound.session),
+                    "bound"
+                );
                 let session = bound.session;
                 drop(router);
                 *self = Self::Bound(Box::new(bound));
@@ -151,7 +188,9 @@ impl Serving {
     fn refused(&mut self, context: &StreamContext, refusal: Refusal) -> Input {
         if let Self::Asked(asked) = std::mem::replace(self, Self::Nothing) {
             info!(bridge = asked.domain, ?refusal, "refused");
-            context.applied.unwatch_session(asked.session, &asked.signal);
+            context
+                .applied
+                .unwatch_session(asked.session, &asked.signal);
         }
         Input::Refused(refusal)
     }
@@ -161,9 +200,11 @@ impl Serving {
             Self::Nothing => true,
             // What comes before the bind is decided waits in the socket.
             Self::Asked(_) => false,
-            Self::Bound(bound) => {
-                bound.window.is_open(limits, u64::from(bound.packer.count()), bound.packer.len() as u64)
-            }
+            Self::Bound(bound) => bound.window.is_open(
+                limits,
+                u64::from(bound.packer.count()),
+                bound.packer.len() as u64,
+            ),
         }
     }
 
@@ -222,7 +263,10 @@ impl Serving {
         if let Self::Bound(bound) = self {
             bound.idle_asked = false;
             if std::mem::take(&mut bound.probed) {
-                ingress.propose(&Command::Keep { session: bound.session, stream: bound.stream });
+                ingress.propose(&Command::Keep {
+                    session: bound.session,
+                    stream: bound.stream,
+                });
             }
         }
     }
@@ -234,25 +278,49 @@ impl Serving {
         silent: Duration,
         out: &mut BytesMut,
     ) -> Option<StreamError> {
-        let Self::Bound(bound) = self else { return None };
+        let Self::Bound(bound) = self else {
+            return None;
+        };
         if bound.confirmation.tick(start.elapsed()) == Verdict::Unconfirmed {
-            info!(bridge = bound.domain, "answers no pings: delivery counts when written");
+            info!(
+                bridge = bound.domain,
+                "answers no pings: delivery counts when written"
+            );
             let (session, stream) = (bound.session, bound.stream);
-            context.ingress.propose(&Command::Unconfirmed { session, stream, on: true });
+            context.ingress.propose(&Command::Unconfirmed {
+                session,
+                stream,
+                on: true,
+            });
             bound.acknowledge = Some(bound.confirmation.written());
         }
         if silent >= context.limits.idle && !bound.idle_asked {
             bound.idle_asked = true;
             bound.ask_for_life(context, start, out);
         }
-        let dead = bound.confirmation.mode() == Mode::Managed && silent >= context.limits.idle + SIGN_OF_LIFE;
+        let dead = bound.confirmation.mode() == Mode::Managed
+            && silent >= context.limits.idle + SIGN_OF_LIFE;
         dead.then(|| StreamError::new(StreamCondition::ConnectionTimeout))
     }
 
-    pub(super) fn deadline(&self, context: &StreamContext, start: Instant, heard_at: Instant) -> Option<Instant> {
-        let Self::Bound(bound) = self else { return None };
-        let idle = heard_at + context.limits.idle + if bound.idle_asked { SIGN_OF_LIFE } else { Duration::ZERO };
-        let idle = (!bound.idle_asked || bound.confirmation.mode() == Mode::Managed).then_some(idle);
+    pub(super) fn deadline(
+        &self,
+        context: &StreamContext,
+        start: Instant,
+        heard_at: Instant,
+    ) -> Option<Instant> {
+        let Self::Bound(bound) = self else {
+            return None;
+        };
+        let idle = heard_at
+            + context.limits.idle
+            + if bound.idle_asked {
+                SIGN_OF_LIFE
+            } else {
+                Duration::ZERO
+            };
+        let idle =
+            (!bound.idle_asked || bound.confirmation.mode() == Mode::Managed).then_some(idle);
         let question = bound.confirmation.next_tick().map(|tick| start + tick);
         let owed = bound.owed.map(|owed| owed + context.limits.answer);
         [idle, question, owed].into_iter().flatten().min()
@@ -267,7 +335,11 @@ impl Serving {
             Self::Bound(bound) => (bound.session, &bound.signal, bound.stream),
         };
         if !matches!(&self, Self::Bound(bound) if bound.ended) {
-            context.ingress.propose(&Command::Detach { session, stream, closed: closed_by_peer });
+            context.ingress.propose(&Command::Detach {
+                session,
+                stream,
+                closed: closed_by_peer,
+            });
         }
         context.applied.unwatch_session(session, signal);
     }
@@ -275,21 +347,39 @@ impl Serving {
 
 /// Whether a bind waits for the holder of its name.
 fn waits(router: &Router, asked: &Asked) -> bool {
-    let holder = router.bridge(&asked.domain).and_then(|bridge| bridge.session).and_then(|holder| router.session(holder));
-    holder.and_then(|holder| holder.newcomer).is_some_and(|newcomer| newcomer.session == asked.session)
+    let holder = router
+        .bridge(&asked.domain)
+        .and_then(|bridge| bridge.session)
+        .and_then(|holder| router.session(holder));
+    holder
+        .and_then(|holder| holder.newcomer)
+        .is_some_and(|newcomer| newcomer.session == asked.session)
 }
 
 impl Bound {
-    fn observe(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) -> Option<Input> {
+    fn observe(
+        &mut self,
+        context: &StreamContext,
+        start: Instant,
+        out: &mut BytesMut,
+    ) -> Option<Input> {
         if self.ended {
             return None;
         }
         let router = context.applied.router();
         let at = context.applied.at();
-        let Some(session) = router.session(self.session).filter(|session| session.is_served_by(at, self.stream)) else {
+        let Some(session) = router
+            .session(self.session)
+            .filter(|session| session.is_served_by(at, self.stream))
+        else {
             self.ended = true;
             let condition = self.why_ended(&router);
-            info!(bridge = self.domain, session = shown(self.session), condition = condition.as_str(), "no longer bound");
+            info!(
+                bridge = self.domain,
+                session = shown(self.session),
+                condition = condition.as_str(),
+                "no longer bound"
+            );
             return Some(Input::Close(StreamError::new(condition)));
         };
         self.more = session.queue.end() > self.confirmation.written();
@@ -315,12 +405,17 @@ impl Bound {
 
     fn submit(&mut self, ingress: &Ingress) {
         if !self.packer.is_empty() {
-            self.window.submit(u64::from(self.packer.count()), self.packer.len() as u64);
+            self.window
+                .submit(u64::from(self.packer.count()), self.packer.len() as u64);
             let (command, raw) = self.packer.finish(self.session, self.stream);
             ingress.push(command, raw);
         }
         if let Some(upto) = self.acknowledge.take() {
-            ingress.propose(&Command::Acknowledge { session: self.session, stream: self.stream, upto });
+            ingress.propose(&Command::Acknowledge {
+                session: self.session,
+                stream: self.stream,
+                upto,
+            });
         }
     }
 
@@ -339,12 +434,14 @@ impl Bound {
                 self.acknowledge = confirmed.or(self.acknowledge);
             }
         }
-        self.confirmation.ask(start.elapsed(), &context.server.domain, &self.domain, out);
+        self.confirmation
+            .ask(start.elapsed(), &context.server.domain, &self.domain, out);
         // What counts as delivered when written was confirmed just now.
         self.submit(&context.ingress);
     }
 
     fn ask_for_life(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
-        self.confirmation.probe(start.elapsed(), &context.server.domain, &self.domain, out);
+        self.confirmation
+            .probe(start.elapsed(), &context.server.domain, &self.domain, out);
     }
 }

@@ -17,7 +17,12 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(taken: u64) -> Self {
-        Self { submitted: taken, taken, bytes: 0, groups: VecDeque::new() }
+        Self {
+            submitted: taken,
+            taken,
+            bytes: 0,
+            groups: VecDeque::new(),
+        }
     }
 
     /// So many stanzas and bytes were submitted together.
@@ -31,14 +36,24 @@ impl Window {
     pub(super) fn taken(&mut self, taken: u64) -> bool {
         let news = taken != self.taken;
         self.taken = taken;
-        while let Some((_, bytes)) = self.groups.front().copied().filter(|(upto, _)| *upto <= taken) {
+        while let Some((_, bytes)) = self
+            .groups
+            .front()
+            .copied()
+            .filter(|(upto, _)| *upto <= taken)
+        {
             self.bytes -= bytes;
             self.groups.pop_front();
         }
         news
     }
 
-    pub(super) fn is_open(&self, limits: &StreamLimits, more_stanzas: u64, more_bytes: u64) -> bool {
+    pub(super) fn is_open(
+        &self,
+        limits: &StreamLimits,
+        more_stanzas: u64,
+        more_bytes: u64,
+    ) -> bool {
         (self.submitted + more_stanzas).saturating_sub(self.taken) < limits.window_stanzas
             && self.bytes + more_bytes < limits.window_bytes
     }

@@ -16,7 +16,12 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let snapshot = consensus.raft.data_metrics().borrow_watched().snapshot.map_or(0, |log_id| log_id.index);
+        let snapshot = consensus
+            .raft
+            .data_metrics()
+            .borrow_watched()
+            .snapshot
+            .map_or(0, |log_id| log_id.index);
         if consensus.log.bytes_since(snapshot) > consensus.timing.snapshot_log_bytes
             && consensus.raft.trigger().snapshot().await.is_err()
         {

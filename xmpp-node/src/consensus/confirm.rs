@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::{Instant as _, ReadPolicy};
 use tokio::time::{sleep, timeout};
 
 use super::{Consensus, rpc};
@@ -44,15 +44,29 @@ async fn read_index_applied(consensus: &Consensus) -> Option<()> {
     let index = if leader == consensus.local.id {
         read_index(consensus).await?
     } else {
-        let answer = consensus.peers.link(leader)?.request(rpc::CONFIRM, Vec::new(), PATIENCE).await.ok()?;
+        let answer = consensus
+            .peers
+            .link(leader)?
+            .request(rpc::CONFIRM, Vec::new(), PATIENCE)
+            .await
+            .ok()?;
         rpc::decode::<u64>("read index", &answer).ok()?
     };
-    consensus.applied.index().wait_for(|applied| *applied >= index).await.ok()?;
+    consensus
+        .applied
+        .index()
+        .wait_for(|applied| *applied >= index)
+        .await
+        .ok()?;
     Some(())
 }
 
 async fn read_index(consensus: &Consensus) -> Option<u64> {
-    let (read, _) = consensus.raft.get_read_log_id(ReadPolicy::ReadIndex).await.ok()?;
+    let (read, _) = consensus
+        .raft
+        .get_read_log_id(ReadPolicy::ReadIndex)
+        .await
+        .ok()?;
     Some(read.index())
 }
 

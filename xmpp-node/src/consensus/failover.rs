@@ -51,7 +51,12 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
             sleep(PAUSE).await;
             continue;
         };
-        let closed = matches!(event.state, LinkState::Down { reason: DownReason::Closed | DownReason::Silent });
+        let closed = matches!(
+            event.state,
+            LinkState::Down {
+                reason: DownReason::Closed | DownReason::Silent
+            }
+        );
         if closed && consensus.leader() == Some(event.peer) && is_lost(&consensus, event.peer) {
             elect(&consensus, event.peer).await;
         }
@@ -60,7 +65,10 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
 
 /// Whether both connections with a node are gone.
 fn is_lost(consensus: &Consensus, node: u64) -> bool {
-    consensus.peers.status(node).is_none_or(|status| status.outgoing.is_none() && status.incoming.is_none())
+    consensus
+        .peers
+        .status(node)
+        .is_none_or(|status| status.outgoing.is_none() && status.incoming.is_none())
 }
 
 async fn elect(consensus: &Arc<Consensus>, leader: u64) {
@@ -71,13 +79,18 @@ async fn elect(consensus: &Arc<Consensus>, leader: u64) {
         return;
     }
     let question = rpc::encode(&Question { leader, term });
-    let others = voters.iter().filter(|id| **id != leader && **id != consensus.local.id);
+    let others = voters
+        .iter()
+        .filter(|id| **id != leader && **id != consensus.local.id);
     let mut answers: FuturesUnordered<_> = others
         .filter_map(|id| consensus.peers.link(*id).map(|link| (*id, link)))
         .map(|(id, link)| {
             let question = question.clone();
             async move {
-                let answer = link.request(rpc::LOST, vec![question], CONFIRM * 2).await.ok()?;
+                let answer = link
+                    .request(rpc::LOST, vec![question], CONFIRM * 2)
+                    .await
+                    .ok()?;
                 let agreed: Agreed = rpc::decode("agreement", &answer).ok()?;
                 Some((agreed.last, id))
             }
@@ -98,7 +111,10 @@ async fn elect(consensus: &Arc<Consensus>, leader: u64) {
     }
     drop_lease(consensus, leader).await;
     // The longest log first, the lower id first among equals.
-    let before = agreed.iter().filter(|(last, id)| *last > own || (*last == own && *id < consensus.local.id)).count();
+    let before = agreed
+        .iter()
+        .filter(|(last, id)| *last > own || (*last == own && *id < consensus.local.id))
+        .count();
     if before > 0 {
         sleep(TURN * u32::try_from(before).unwrap_or(u32::MAX)).await;
     }
@@ -129,13 +145,18 @@ pub(super) async fn answer(consensus: &Arc<Consensus>, body: &[u8]) -> Option<By
         return None;
     }
     drop_lease(consensus, question.leader).await;
-    Some(rpc::encode(&Agreed { last: last_log(consensus) }))
+    Some(rpc::encode(&Agreed {
+        last: last_log(consensus),
+    }))
 }
 
 /// Only drops the local lease: the target of the transfer is the dead leader, so no election starts by it.
 async fn drop_lease(consensus: &Consensus, leader: u64) {
     let vote = consensus.raft.server_metrics().borrow_watched().vote;
-    let _ = consensus.raft.handle_transfer_leader(TransferLeaderRequest::new(vote, leader, None)).await;
+    let _ = consensus
+        .raft
+        .handle_transfer_leader(TransferLeaderRequest::new(vote, leader, None))
+        .await;
 }
 
 fn last_log(consensus: &Consensus) -> Option<LogId> {

@@ -65,7 +65,9 @@ async fn send(consensus: &Consensus, leader: u64) {
         }
         return;
     }
-    let Some(link) = consensus.peers.link(leader) else { return };
+    let Some(link) = consensus.peers.link(leader) else {
+        return;
+    };
     while link.is_connected()
         && let Some(chunk) = consensus.ingress.next_chunk()
     {

@@ -80,11 +80,24 @@ impl Consensus {
     ///
     /// # Errors
     /// [`ConsensusError::AlreadyInitialized`], or what Raft says.
-    pub async fn initialize(&self, cluster_id: &str, domain: &str, limits: Limits) -> Result<(), ConsensusError> {
-        if self.raft.is_initialized().await.map_err(ConsensusError::raft)? {
+    pub async fn initialize(
+        &self,
+        cluster_id: &str,
+        domain: &str,
+        limits: Limits,
+    ) -> Result<(), ConsensusError> {
+        if self
+            .raft
+            .is_initialized()
+            .await
+            .map_err(ConsensusError::raft)?
+        {
             return Err(ConsensusError::AlreadyInitialized);
         }
-        let member = Member { name: self.local.name.clone(), peer: self.local.advertise.clone() };
+        let member = Member {
+            name: self.local.name.clone(),
+            peer: self.local.advertise.clone(),
+        };
         self.confirm_member();
         self.raft
             .initialize(std::collections::BTreeMap::from([(self.local.id, member)]))
@@ -92,8 +105,17 @@ impl Consensus {
             .map_err(ConsensusError::raft)?;
         let mut leadership = self.leadership.subscribe();
         let led = leadership.wait_for(|now| now.leader == Some(self.local.id));
-        timeout(PATIENCE, led).await.map_err(|_| ConsensusError::Timeout)?.map_err(|_| ConsensusError::Timeout)?;
-        self.configure(&Command::Configure { cluster: cluster_id, domain, limits, expected: 0 }).await
+        timeout(PATIENCE, led)
+            .await
+            .map_err(|_| ConsensusError::Timeout)?
+            .map_err(|_| ConsensusError::Timeout)?;
+        self.configure(&Command::Configure {
+            cluster: cluster_id,
+            domain,
+            limits,
+            expected: 0,
+        })
+        .await
     }
 
     /// Proposes a change of configuration and waits for its decision.
@@ -101,7 +123,9 @@ impl Consensus {
     /// # Errors
     /// [`ConsensusError::Refused`], [`ConsensusError::Timeout`]; after the latter the change may still come.
     pub async fn configure(&self, command: &Command<'_>) -> Result<(), ConsensusError> {
-        let decision = self.ingress.propose_with(command, |request| self.applied.expect_decision(request));
+        let decision = self
+            .ingress
+            .propose_with(command, |request| self.applied.expect_decision(request));
         match timeout(PATIENCE, decision).await {
             Ok(Ok(decided)) => decided.map_err(ConsensusError::Refused),
             Ok(Err(_)) | Err(_) => Err(ConsensusError::Timeout),
@@ -149,26 +173,46 @@ impl Consensus {
     async fn remove(&self, id: u64) -> Result<(), ConsensusError> {
         let ids = BTreeSet::from([id]);
         if self.voters().contains(&id) {
-            bounded(self.raft.change_membership(ChangeMembers::RemoveVoters(ids.clone()), true)).await?;
+            bounded(
+                self.raft
+                    .change_membership(ChangeMembers::RemoveVoters(ids.clone()), true),
+            )
+            .await?;
         }
-        bounded(self.raft.change_membership(ChangeMembers::RemoveNodes(ids), false)).await?;
+        bounded(
+            self.raft
+                .change_membership(ChangeMembers::RemoveNodes(ids), false),
+        )
+        .await?;
         self.ingress.propose(&Command::ForgetNode { node: id });
         Ok(())
     }
 
     /// A member of the same name under another id goes, if it is unreachable.
     async fn replace_name(&self, id: u64, member: &Member) -> Result<(), ConsensusError> {
-        let old = self.members().into_iter().find(|(other, known)| *other != id && known.name == member.name);
+        let old = self
+            .members()
+            .into_iter()
+            .find(|(other, known)| *other != id && known.name == member.name);
         let Some((old, _)) = old else { return Ok(()) };
         if old == self.local.id || self.peers.connected(old) {
             return Err(ConsensusError::NameTaken(member.name.clone()));
         }
-        info!(name = member.name, old, new = id, "a member comes back under a new id");
+        info!(
+            name = member.name,
+            old,
+            new = id,
+            "a member comes back under a new id"
+        );
         self.remove(old).await
     }
 
     fn require_leader(&self) -> Result<(), ConsensusError> {
-        if self.raft.is_leader() { Ok(()) } else { Err(ConsensusError::NotLeader(self.leader_member())) }
+        if self.raft.is_leader() {
+            Ok(())
+        } else {
+            Err(ConsensusError::NotLeader(self.leader_member()))
+        }
     }
 
     /// Hands leadership over, and waits until somebody else leads.
@@ -187,8 +231,13 @@ impl Consensus {
         }
         let mut leadership = self.leadership.subscribe();
         for _ in 0..3 {
-            self.raft.trigger().transfer_leader(target).await.map_err(ConsensusError::raft)?;
-            let changed = leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local.id));
+            self.raft
+                .trigger()
+                .transfer_leader(target)
+                .await
+                .map_err(ConsensusError::raft)?;
+            let changed =
+                leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local.id));
             if timeout(Duration::from_millis(700), changed).await.is_ok() {
                 return Ok(());
             }
@@ -199,9 +248,16 @@ impl Consensus {
     /// The reachable voter with the longest log.
     fn successor(&self) -> Option<u64> {
         let metrics = self.raft.data_metrics();
-        let replication = metrics.borrow_watched().replication.clone().unwrap_or_default();
+        let replication = metrics
+            .borrow_watched()
+            .replication
+            .clone()
+            .unwrap_or_default();
         let reachable = |id: &u64| *id != self.local.id && self.peers.connected(*id);
-        self.voters().into_iter().filter(reachable).max_by_key(|id| replication.get(id).copied().flatten())
+        self.voters()
+            .into_iter()
+            .filter(reachable)
+            .max_by_key(|id| replication.get(id).copied().flatten())
     }
 
     /// Whether a member's log reaches nearly to the leader's end; `None` on others than the leader.
@@ -295,12 +351,20 @@ impl Consensus {
         address: &str,
         mut admitted: impl FnMut(&Welcome) -> Result<(), ConsensusError>,
     ) -> Result<(), ConsensusError> {
-        let member = Member { name: self.local.name.clone(), peer: self.local.advertise.clone() };
-        let request = rpc::encode(&JoinRequest { id: self.local.id, member });
+        let member = Member {
+            name: self.local.name.clone(),
+            peer: self.local.advertise.clone(),
+        };
+        let request = rpc::encode(&JoinRequest {
+            id: self.local.id,
+            member,
+        });
         let mut link = self.dial(address).await?;
         let mut told = false;
         loop {
-            let answer = link.request(rpc::JOIN, vec![request.clone()], PATIENCE * 2).await;
+            let answer = link
+                .request(rpc::JOIN, vec![request.clone()], PATIENCE * 2)
+                .await;
             let answer = answer.map_err(|error| ConsensusError::Unreachable(error.to_string()))?;
             match rpc::decode("answer to a request to join", &answer) {
                 Ok(JoinAnswer::Elsewhere(leader)) => link = self.dial(&leader).await?,
@@ -312,7 +376,11 @@ impl Consensus {
                 }
                 Ok(JoinAnswer::Voter(_)) => return Ok(()),
                 Ok(JoinAnswer::Learner(_)) => {}
-                Err(_) => return Err(ConsensusError::Unreachable("the answer is unreadable".to_owned())),
+                Err(_) => {
+                    return Err(ConsensusError::Unreachable(
+                        "the answer is unreadable".to_owned(),
+                    ));
+                }
             }
             sleep(JOIN_PERIOD).await;
         }
@@ -320,7 +388,9 @@ impl Consensus {
 
     async fn dial(&self, address: &str) -> Result<Link, ConsensusError> {
         let dialled = self.peers.dial_once(address).await;
-        dialled.map(|(_, link)| link).map_err(|error| ConsensusError::Unreachable(format!("{address}: {error}")))
+        dialled
+            .map(|(_, link)| link)
+            .map_err(|error| ConsensusError::Unreachable(format!("{address}: {error}")))
     }
 }
 
@@ -344,9 +414,16 @@ impl Consensus {
         let mut no = 0;
         let body = rpc::encode(&self.local.id);
         for id in voters.iter().filter(|id| **id != self.local.id) {
-            let Some(link) = self.peers.link(*id) else { continue };
-            let answer = link.request(rpc::MEMBER, vec![body.clone()], Duration::from_millis(300)).await;
-            match answer.ok().and_then(|answer| rpc::decode::<bool>("standing", &answer).ok()) {
+            let Some(link) = self.peers.link(*id) else {
+                continue;
+            };
+            let answer = link
+                .request(rpc::MEMBER, vec![body.clone()], Duration::from_millis(300))
+                .await;
+            match answer
+                .ok()
+                .and_then(|answer| rpc::decode::<bool>("standing", &answer).ok())
+            {
                 Some(true) => yes += 1,
                 Some(false) => no += 1,
                 None => {}

@@ -18,8 +18,8 @@ pub mod state_machine;
 pub mod transfer;
 pub mod types;
 
-mod confirm;
 mod compaction;
+mod confirm;
 mod failover;
 mod forward;
 mod network;
@@ -150,7 +150,9 @@ pub struct Consensus {
 
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Consensus").field("local", &self.local).finish_non_exhaustive()
+        f.debug_struct("Consensus")
+            .field("local", &self.local)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,13 +181,30 @@ impl Consensus {
         peers: Peers,
         parts: Parts,
     ) -> anyhow::Result<Arc<Self>> {
-        let Parts { applied, ingress, contact, sealing } = parts;
+        let Parts {
+            applied,
+            ingress,
+            contact,
+            sealing,
+        } = parts;
         let log = LogStore::open(&dir.join("log"), log::LogSettings::default())?;
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
-        let state_machine = StateMachine::open(Arc::clone(&applied), Arc::clone(&ingress), snapshots)?;
+        let state_machine =
+            StateMachine::open(Arc::clone(&applied), Arc::clone(&ingress), snapshots)?;
         let network = Network::new(peers.clone());
-        let raft = Raft::build(local.id, Arc::new(raft_config(&timing)?), network, log.clone(), state_machine).await?;
-        let leadership = watch::Sender::new(Leadership { leader: None, term: 0, state: ServerState::Learner });
+        let raft = Raft::build(
+            local.id,
+            Arc::new(raft_config(&timing)?),
+            network,
+            log.clone(),
+            state_machine,
+        )
+        .await?;
+        let leadership = watch::Sender::new(Leadership {
+            leader: None,
+            term: 0,
+            state: ServerState::Learner,
+        });
         Ok(Arc::new(Self {
             local,
             timing,
@@ -221,7 +240,9 @@ impl Consensus {
         spawn(Box::pin(failover::run(this())));
         spawn(Box::pin(compaction::run(this())));
         let proposing = this();
-        spawn(Box::pin(async move { proposing.proposer.run(&proposing.raft).await }));
+        spawn(Box::pin(async move {
+            proposing.proposer.run(&proposing.raft).await
+        }));
     }
 
     /// What answers this node's peers.
@@ -271,26 +292,41 @@ impl Consensus {
     pub fn members(&self) -> Vec<(u64, Member)> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        metrics.membership_config.nodes().map(|(id, member)| (*id, member.clone())).collect()
+        metrics
+            .membership_config
+            .nodes()
+            .map(|(id, member)| (*id, member.clone()))
+            .collect()
     }
 
     /// Ids of the voters.
     #[must_use]
     pub fn voters(&self) -> BTreeSet<u64> {
-        self.raft.server_metrics().borrow_watched().membership_config.voter_ids().collect()
+        self.raft
+            .server_metrics()
+            .borrow_watched()
+            .membership_config
+            .voter_ids()
+            .collect()
     }
 
     /// The leader's entry among the members.
     #[must_use]
     pub fn leader_member(&self) -> Option<Member> {
         let leader = self.leader()?;
-        self.members().into_iter().find_map(|(id, member)| (id == leader).then_some(member))
+        self.members()
+            .into_iter()
+            .find_map(|(id, member)| (id == leader).then_some(member))
     }
 
     /// Index of the last entry known to be committed.
     #[must_use]
     pub fn committed(&self) -> u64 {
-        self.raft.data_metrics().borrow_watched().cluster_committed.map_or(0, |log_id| log_id.index)
+        self.raft
+            .data_metrics()
+            .borrow_watched()
+            .cluster_committed
+            .map_or(0, |log_id| log_id.index)
     }
 
     /// Bytes of log kept in memory.
@@ -325,11 +361,19 @@ async fn follow_raft(consensus: Arc<Consensus>) {
                 state: metrics.state,
             };
             let members = metrics.membership_config.nodes();
-            let members = members.map(|(id, member)| (*id, (member.name.clone(), member.peer.clone())));
-            (now, members.filter(|(id, _)| *id != consensus.local.id).collect())
+            let members =
+                members.map(|(id, member)| (*id, (member.name.clone(), member.peer.clone())));
+            (
+                now,
+                members
+                    .filter(|(id, _)| *id != consensus.local.id)
+                    .collect(),
+            )
         };
         consensus.peers.set_members(members);
-        consensus.leadership.send_if_modified(|known| std::mem::replace(known, now) != now);
+        consensus
+            .leadership
+            .send_if_modified(|known| std::mem::replace(known, now) != now);
         if metrics.changed().await.is_err() {
             return;
         }

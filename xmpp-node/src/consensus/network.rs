@@ -1,20 +1,19 @@
 //! openraft's way to the other members: requests and one pipelined stream of appends over the links of [`crate::peer`].
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
-use openraft::OptionalSend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
@@ -29,15 +28,15 @@ use crate::peer::{Link, LinkError, Peers};
 const BACKOFF: Duration = Duration::from_millis(20);
 
 /// Makes a [`Client`] for each member.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Network {
-    peers: Arc<Peers>,
+    peers: Peers,
 }
 
 impl Network {
     /// Over these links.
     #[must_use]
-    pub fn new(peers: Arc<Peers>) -> Self {
+    pub fn new(peers: Peers) -> Self {
         Self { peers }
     }
 }
@@ -46,20 +45,25 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: u64, _: &Member) -> Client {
-        Client { peers: Arc::clone(&self.peers), target }
+        Client {
+            peers: self.peers.clone(),
+            target,
+        }
     }
 }
 
 /// The way to one member.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
-    peers: Arc<Peers>,
+    peers: Peers,
     target: u64,
 }
 
 impl Client {
     fn link(&self) -> Result<Link, RPCError<TypeConfig>> {
-        self.peers.link(self.target).ok_or_else(|| unreachable(LinkError::Down))
+        self.peers
+            .link(self.target)
+            .ok_or_else(|| unreachable(LinkError::Down))
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(
@@ -69,7 +73,11 @@ impl Client {
         option: &RPCOption,
     ) -> Result<A, RPCError<TypeConfig>> {
         let body = rpc::encode(request);
-        let answer = self.link()?.request(kind, vec![body], option.soft_ttl()).await.map_err(unreachable)?;
+        let answer = self
+            .link()?
+            .request(kind, vec![body], option.soft_ttl())
+            .await
+            .map_err(unreachable)?;
         rpc::decode("answer", &answer).map_err(unreadable)
     }
 }
@@ -83,7 +91,11 @@ impl RaftNetworkV2<TypeConfig> for Client {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let pieces = rpc::encode_append(&request);
-        let answer = self.link()?.request(rpc::APPEND, pieces, option.soft_ttl()).await.map_err(unreachable)?;
+        let answer = self
+            .link()?
+            .request(rpc::APPEND, pieces, option.soft_ttl())
+            .await
+            .map_err(unreachable)?;
         rpc::decode("answer to an append", &answer).map_err(unreadable)
     }
 
@@ -91,9 +103,18 @@ impl RaftNetworkV2<TypeConfig> for Client {
         &'s mut self,
         mut input: S,
         _: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>>
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
     where
-        S: futures::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+        S: futures::Stream<Item = AppendEntriesRequest<TypeConfig>>
+            + OptionalSend
+            + Unpin
+            + 'static,
     {
         Box::pin(async move {
             let (mut sender, receiver) = self.link()?.stream(rpc::APPENDS).map_err(unreachable)?;
@@ -110,7 +131,8 @@ impl RaftNetworkV2<TypeConfig> for Client {
                 let Some(answer) = receiver.recv().await else {
                     return Some((Err(unreachable(LinkError::Closed)), None));
                 };
-                let answer: Result<StreamAppendResult<TypeConfig>, _> = rpc::decode("answer to an append", &answer);
+                let answer: Result<StreamAppendResult<TypeConfig>, _> =
+                    rpc::decode("answer to an append", &answer);
                 match answer {
                     Ok(Ok(done)) => Some((Ok(Ok(done)), Some((receiver, pump)))),
                     Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
@@ -145,7 +167,10 @@ impl RaftNetworkV2<TypeConfig> for Client {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let link = self.peers.link(self.target).ok_or_else(|| StreamingError::Unreachable(Unreachable::new(&LinkError::Down)))?;
+        let link = self
+            .peers
+            .link(self.target)
+            .ok_or_else(|| StreamingError::Unreachable(Unreachable::new(&LinkError::Down)))?;
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = transfer::send(&link, vote, snapshot) => sent.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error))),

@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use tracing::warn;
 use xmpp_core::router::BatchBuilder;
 
-use super::types::{Batch, Raft};
 use super::StateMachine;
+use super::types::{Batch, Raft};
 
 /// Bytes that an entry is filled up to.
 pub const ENTRY_BYTES: usize = 64 * 1024;
@@ -81,7 +81,10 @@ impl Proposer {
             attempts += 1;
             if attempts >= ATTEMPTS || !raft.is_leader() {
                 if !batches.is_empty() && attempts >= ATTEMPTS {
-                    warn!(batches = batches.len(), "no quorum takes what is proposed; it stays with its origins");
+                    warn!(
+                        batches = batches.len(),
+                        "no quorum takes what is proposed; it stays with its origins"
+                    );
                 }
                 batches.clear();
                 self.clear();
@@ -91,7 +94,12 @@ impl Proposer {
             tokio::time::sleep(RETRY).await;
             for batch in &batches {
                 let (responder, answer) = ProgressResponder::complete_only();
-                if raft.write(batch.clone()).responder(responder).await.is_err() {
+                if raft
+                    .write(batch.clone())
+                    .responder(responder)
+                    .await
+                    .is_err()
+                {
                     return;
                 }
                 in_flight.push_back(answer);
@@ -128,6 +136,8 @@ impl Proposer {
 
 /// Milliseconds since 1970.
 fn now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

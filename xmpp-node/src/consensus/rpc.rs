@@ -41,17 +41,27 @@ pub struct Unreadable(pub &'static str);
 
 /// The postcard form of `value`; empty if it cannot be encoded, which no type here is.
 pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
-    postcard::to_stdvec(value).map(Bytes::from).unwrap_or_default()
+    postcard::to_stdvec(value)
+        .map(Bytes::from)
+        .unwrap_or_default()
 }
 
 /// Reads what [`encode`] wrote.
-pub(super) fn decode<T: DeserializeOwned>(what: &'static str, body: &[u8]) -> Result<T, Unreadable> {
+pub(super) fn decode<T: DeserializeOwned>(
+    what: &'static str,
+    body: &[u8],
+) -> Result<T, Unreadable> {
     postcard::from_bytes(body).map_err(|_| Unreadable(what))
 }
 
 /// An append in pieces: headers and, untouched, payloads.
 pub(super) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> Vec<Bytes> {
-    let head = (&request.vote, &request.prev_log_id, &request.leader_commit, request.entries.len());
+    let head = (
+        &request.vote,
+        &request.prev_log_id,
+        &request.leader_commit,
+        request.entries.len(),
+    );
     let mut header = postcard::to_stdvec(&head).unwrap_or_default();
     let mut pieces = Vec::with_capacity(2 * request.entries.len() + 1);
     for entry in &request.entries {
@@ -69,11 +79,14 @@ pub(super) fn encode_append(request: &AppendEntriesRequest<TypeConfig>) -> Vec<B
 }
 
 /// Reads what [`encode_append`] wrote.
-pub(super) fn decode_append(mut body: Bytes) -> Result<AppendEntriesRequest<TypeConfig>, Unreadable> {
+pub(super) fn decode_append(
+    mut body: Bytes,
+) -> Result<AppendEntriesRequest<TypeConfig>, Unreadable> {
     const WHAT: Unreadable = Unreadable("append");
     let (vote, prev_log_id, leader_commit, count, rest) = {
         let (head, rest) =
-            postcard::take_from_bytes::<(Vote, Option<LogId>, Option<LogId>, usize)>(&body).map_err(|_| WHAT)?;
+            postcard::take_from_bytes::<(Vote, Option<LogId>, Option<LogId>, usize)>(&body)
+                .map_err(|_| WHAT)?;
         (head.0, head.1, head.2, head.3, rest.len())
     };
     let mut body = body.split_off(body.len() - rest);
@@ -85,5 +98,10 @@ pub(super) fn decode_append(mut body: Bytes) -> Result<AppendEntriesRequest<Type
     if !body.is_empty() {
         return Err(WHAT);
     }
-    Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit })
+    Ok(AppendEntriesRequest {
+        vote,
+        prev_log_id,
+        entries,
+        leader_commit,
+    })
 }

@@ -21,7 +21,11 @@ impl Service for Answers {
         let consensus = Arc::clone(&self.0);
         let from = from.clone();
         // An empty answer is unreadable to the asker, which takes it for a failure.
-        Box::pin(async move { answer(&consensus, &from, kind, body).await.unwrap_or_default() })
+        Box::pin(async move {
+            answer(&consensus, &from, kind, body)
+                .await
+                .unwrap_or_default()
+        })
     }
 
     fn message(&self, _: &Hello, kind: u8, body: Bytes) {
@@ -43,7 +47,11 @@ impl Service for Answers {
 }
 
 /// Appends in order. Ends on the first refusal, on an unreadable body, and with the connection.
-async fn append(consensus: Arc<Consensus>, incoming: mpsc::Receiver<Bytes>, outgoing: mpsc::Sender<Bytes>) {
+async fn append(
+    consensus: Arc<Consensus>,
+    incoming: mpsc::Receiver<Bytes>,
+    outgoing: mpsc::Sender<Bytes>,
+) {
     let requests = futures::stream::unfold(incoming, |mut incoming| async move {
         let request = rpc::decode_append(incoming.recv().await?).ok()?;
         Some((request, incoming))
@@ -69,19 +77,33 @@ async fn answer(consensus: &Arc<Consensus>, from: &Hello, kind: u8, body: Bytes)
                 return None;
             }
             let request: VoteRequest<TypeConfig> = rpc::decode("vote", &body).ok()?;
-            let response = if kind == rpc::VOTE { raft.vote(request).await } else { raft.pre_vote(request).await };
+            let response = if kind == rpc::VOTE {
+                raft.vote(request).await
+            } else {
+                raft.pre_vote(request).await
+            };
             response.ok().map(|response| rpc::encode(&response))
         }
         rpc::APPEND => {
-            let response = raft.append_entries(rpc::decode_append(body).ok()?).await.ok()?;
-            if matches!(response, AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)) {
+            let response = raft
+                .append_entries(rpc::decode_append(body).ok()?)
+                .await
+                .ok()?;
+            if matches!(
+                response,
+                AppendEntriesResponse::Success | AppendEntriesResponse::PartialSuccess(_)
+            ) {
                 consensus.contact.heard();
             }
             Some(rpc::encode(&response))
         }
         rpc::TRANSFER => {
-            let request: TransferLeaderRequest<TypeConfig> = rpc::decode("transfer of leadership", &body).ok()?;
-            raft.handle_transfer_leader(request).await.ok().map(|response| rpc::encode(&response))
+            let request: TransferLeaderRequest<TypeConfig> =
+                rpc::decode("transfer of leadership", &body).ok()?;
+            raft.handle_transfer_leader(request)
+                .await
+                .ok()
+                .map(|response| rpc::encode(&response))
         }
         rpc::SNAPSHOT => Some(consensus.receiver.take(from.node_id, body, raft).await),
         rpc::CONFIRM => super::confirm::answer(consensus).await,

@@ -41,18 +41,33 @@ impl StateMachine {
     ///
     /// # Errors
     /// If the snapshot is damaged: the node must not start with it.
-    pub fn open(applied: Arc<Applied>, ingress: Arc<Ingress>, store: SnapshotStore) -> io::Result<Self> {
+    pub fn open(
+        applied: Arc<Applied>,
+        ingress: Arc<Ingress>,
+        store: SnapshotStore,
+    ) -> io::Result<Self> {
         let mut last = Last::default();
         if let Some((meta, data)) = store.load().map_err(io::Error::other)? {
             let router = Router::restore(&data).map_err(io::Error::other)?;
             applied.install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
-            last = Last { log_id: meta.last_log_id, membership: meta.last_membership };
+            last = Last {
+                log_id: meta.last_log_id,
+                membership: meta.last_membership,
+            };
         }
-        Ok(Self { applied, ingress, store: Arc::new(store), last: Arc::new(Mutex::new(last)) })
+        Ok(Self {
+            applied,
+            ingress,
+            store: Arc::new(store),
+            last: Arc::new(Mutex::new(last)),
+        })
     }
 
     fn last(&self) -> Last {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn set_last(&self, change: impl FnOnce(&mut Last)) {
@@ -64,7 +79,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
 
-    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembershipOf<TypeConfig>)> {
+    async fn applied_state(
+        &mut self,
+    ) -> io::Result<(Option<LogId>, StoredMembershipOf<TypeConfig>)> {
         let last = self.last();
         Ok((last.log_id, last.membership))
     }
@@ -90,7 +107,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 for (entry, _) in &chunk {
                     last.log_id = Some(entry.log_id);
                     if let Payload::Membership(membership) = &entry.payload {
-                        last.membership = StoredMembershipOf::<TypeConfig>::new(Some(entry.log_id), membership.clone());
+                        last.membership = StoredMembershipOf::<TypeConfig>::new(
+                            Some(entry.log_id),
+                            membership.clone(),
+                        );
                     }
                 }
             });
@@ -107,22 +127,38 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // openraft calls this between applies, so both halves belong together.
         let last = self.last();
         let router = self.applied.router().clone();
-        Builder { applied: Arc::clone(&self.applied), store: Arc::clone(&self.store), last, router }
+        Builder {
+            applied: Arc::clone(&self.applied),
+            store: Arc::clone(&self.store),
+            last,
+            router,
+        }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
         let router = Router::restore(&snapshot).map_err(io::Error::other)?;
         let (store, saved) = (Arc::clone(&self.store), meta.clone());
         run_blocking(move || store.save(&saved, &snapshot)).await?;
-        let seen = self.applied.install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
+        let seen = self
+            .applied
+            .install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
         self.ingress.applied(seen);
         self.set_last(|last| {
-            *last = Last { log_id: meta.last_log_id, membership: meta.last_membership.clone() };
+            *last = Last {
+                log_id: meta.last_log_id,
+                membership: meta.last_membership.clone(),
+            };
         });
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
         let store = Arc::clone(&self.store);
         let loaded = run_blocking(move || store.load().map_err(io::Error::other)).await?;
         Ok(loaded.map(|(meta, snapshot)| SnapshotOf::<TypeConfig, _> { meta, snapshot }))
@@ -142,9 +178,15 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotData>> {
-        let meta =
-            SnapshotMeta { last_log_id: self.last.log_id, last_membership: self.last.membership.clone() };
-        let (router, store, saved) = (std::mem::take(&mut self.router), Arc::clone(&self.store), meta.clone());
+        let meta = SnapshotMeta {
+            last_log_id: self.last.log_id,
+            last_membership: self.last.membership.clone(),
+        };
+        let (router, store, saved) = (
+            std::mem::take(&mut self.router),
+            Arc::clone(&self.store),
+            meta.clone(),
+        );
         let snapshot = run_blocking(move || {
             let snapshot = router.snapshot();
             store.save(&saved, &snapshot)?;
@@ -159,6 +201,10 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+async fn run_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }

@@ -59,13 +59,22 @@ impl Timers {
             let router = consensus.applied.router();
             (router.detached().collect(), router.held().collect())
         };
-        for (session, epoch) in due(&mut self.detached, &detached, now, consensus.timing.detach_timeout) {
+        for (session, epoch) in due(
+            &mut self.detached,
+            &detached,
+            now,
+            consensus.timing.detach_timeout,
+        ) {
             info!(?session, "expires");
-            consensus.ingress.propose(&Command::Expire { session, epoch });
+            consensus
+                .ingress
+                .propose(&Command::Expire { session, epoch });
         }
         for (session, epoch) in due(&mut self.held, &held, now, PROBE) {
             info!(?session, "did not answer: its name goes to the newcomer");
-            consensus.ingress.propose(&Command::Evict { session, epoch });
+            consensus
+                .ingress
+                .propose(&Command::Evict { session, epoch });
         }
     }
 
@@ -75,7 +84,10 @@ impl Timers {
             if id == consensus.local.id {
                 continue;
             }
-            let silent = consensus.peers.last_heard(id).is_none_or(|age| age > SILENT);
+            let silent = consensus
+                .peers
+                .last_heard(id)
+                .is_none_or(|age| age > SILENT);
             if consensus.peers.connected(id) && !silent {
                 self.gone.remove(&id);
                 continue;
@@ -86,13 +98,27 @@ impl Timers {
                 continue;
             }
             let router = consensus.applied.router();
-            let Some(node) = router.node(id) else { continue };
-            let at = xmpp_core::router::Attachment { node: id, incarnation: node.incarnation };
-            if router.sessions().any(|(_, session)| session.attached == Some(at)) {
+            let Some(node) = router.node(id) else {
+                continue;
+            };
+            let at = xmpp_core::router::Attachment {
+                node: id,
+                incarnation: node.incarnation,
+            };
+            if router
+                .sessions()
+                .any(|(_, session)| session.attached == Some(at))
+            {
                 *proposed = Some(now);
                 drop(router);
-                info!(node = id, "is gone: its sessions wait for their next stream");
-                consensus.ingress.propose(&Command::NodeDown { node: id, incarnation: at.incarnation });
+                info!(
+                    node = id,
+                    "is gone: its sessions wait for their next stream"
+                );
+                consensus.ingress.propose(&Command::NodeDown {
+                    node: id,
+                    incarnation: at.incarnation,
+                });
             }
         }
     }

@@ -10,10 +10,10 @@ use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
 use serde::{Deserialize, Serialize};
 
+use super::StateMachine;
 use super::rpc::{self, Unreadable};
 use super::state_machine::SnapshotData;
 use super::types::{Raft, SnapshotMeta, TypeConfig, Vote};
-use super::StateMachine;
 use crate::peer::{Link, LinkError};
 
 /// Bytes of one piece.
@@ -59,15 +59,24 @@ pub(super) async fn send(
     snapshot: SnapshotOf<TypeConfig, SnapshotData>,
 ) -> Result<SnapshotResponse<TypeConfig>, TransferError> {
     let (meta, data) = (snapshot.meta, snapshot.snapshot);
-    let mut head = Head { vote, meta, total: data.len() as u64, offset: 0 };
+    let mut head = Head {
+        vote,
+        meta,
+        total: data.len() as u64,
+        offset: 0,
+    };
     loop {
-        let from = usize::try_from(head.offset).unwrap_or(usize::MAX).min(data.len());
+        let from = usize::try_from(head.offset)
+            .unwrap_or(usize::MAX)
+            .min(data.len());
         let piece = data.slice(from..data.len().min(from + PIECE_BYTES));
         let pieces = vec![rpc::encode(&head), piece];
         let answer = link.request(rpc::SNAPSHOT, pieces, PATIENCE).await?;
         match rpc::decode("answer to a snapshot", &answer)? {
             Taken::Done(done) => return Ok(done),
-            Taken::More if (from + PIECE_BYTES) < data.len() => head.offset = (from + PIECE_BYTES) as u64,
+            Taken::More if (from + PIECE_BYTES) < data.len() => {
+                head.offset = (from + PIECE_BYTES) as u64
+            }
             Taken::More | Taken::Refused => return Err(TransferError::Refused),
         }
     }
@@ -81,12 +90,20 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Takes a piece from a member and answers it.
-    pub(super) async fn take(&self, from: u64, mut body: Bytes, raft: &Raft<StateMachine>) -> Bytes {
+    pub(super) async fn take(
+        &self,
+        from: u64,
+        mut body: Bytes,
+        raft: &Raft<StateMachine>,
+    ) -> Bytes {
         let taken = match self.collect(from, &mut body) {
             None => Taken::Refused,
             Some((_, None)) => Taken::More,
             Some((head, Some(data))) => {
-                let snapshot = SnapshotOf::<TypeConfig, _> { meta: head.meta, snapshot: data };
+                let snapshot = SnapshotOf::<TypeConfig, _> {
+                    meta: head.meta,
+                    snapshot: data,
+                };
                 match raft.install_full_snapshot(head.vote, snapshot).await {
                     Ok(done) => Taken::Done(done),
                     Err(_) => Taken::Refused,
