@@ -3,6 +3,8 @@
 //! In reading order:
 //! - [`types`]: what openraft is instantiated with: entry, member, vote.
 //! - [`encoding`]: an entry as bytes, in the log file and between nodes.
+//! - [`log`]: the log on disk, and all of it that is not purged in memory.
 
 pub mod encoding;
+pub mod log;
 pub mod types;
