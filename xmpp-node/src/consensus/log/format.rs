@@ -164,7 +164,7 @@ impl Group {
         slices
     }
 
-    fn value(&mut self, kind: u8, value: &impl Serialize) {
+    pub(super) fn value(&mut self, kind: u8, value: &impl Serialize) {
         self.record(kind, Bytes::new(), |out| {
             encoding::encode_value(value, out);
         });

@@ -76,7 +76,7 @@ pub type FatalHook = Arc<dyn Fn(&LogError) + Send + Sync>;
 #[derive(Clone)]
 pub struct LogOptions {
     /// A segment that is at least this long gets a successor, bytes; 16 MiB by default. Each
-    /// segment costs some five syncs.
+    /// segment costs some four syncs.
     pub segment_bytes: u64,
     /// How long nothing must have been asked for until the last group gets its durable mark; 20 ms
     /// by default.
@@ -125,8 +125,8 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
-    /// Opens the log in `dir`, and creates both if need be. Reads all of it: about one second for
-    /// each GiB.
+    /// Opens the log in `dir`, and creates both if need be. Reads all of it: some
+    /// seconds for each GiB.
     ///
     /// # Errors
     /// Every variant of [`LogError`]; the files are then as they were.

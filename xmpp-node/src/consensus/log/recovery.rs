@@ -93,9 +93,13 @@ pub(super) fn recover(dir: &Path, must_exist: bool) -> Result<Recovered, LogErro
         });
     }
     scan.check_tail()?;
-    if let (Some(&first), true) = (numbers.first(), replay.lacks_entries()) {
-        return Err(LogError::Missing {
-            path: path_of(dir, first.saturating_sub(1)),
+    if replay.lacks_entries() {
+        // Segments go only when a durable mark says so: a tail that was to be dropped held it.
+        return Err(match scan.fault {
+            Some(fault) => scan.damaged(fault.offset, fault.damage),
+            None => LogError::Missing {
+                path: path_of(dir, number_before(numbers)),
+            },
         });
     }
 
@@ -129,6 +133,11 @@ pub(super) fn recover(dir: &Path, must_exist: bool) -> Result<Recovered, LogErro
         sealed,
         recovery,
     })
+}
+
+/// The segment that should stand in front of those found.
+fn number_before(numbers: &[u64]) -> u64 {
+    numbers.first().map_or(0, |first| first.saturating_sub(1))
 }
 
 fn create(dir: &Path, group: &mut Group) -> Result<Recovered, LogError> {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use openraft::LogIdOptionExt as _;
@@ -51,6 +52,7 @@ impl Writer {
             fatal,
             must_exist: _,
         } = options;
+        let _unwinding = FailOnPanic(&shared);
         let group = Group::default();
         let files = Files {
             dir,
@@ -64,6 +66,17 @@ impl Writer {
         serve(&shared, files, idle, &fatal);
         // Only now may another log open the directory.
         drop(lock);
+    }
+}
+
+/// Refuses everything from now on if the writer ends by a defect of its own.
+struct FailOnPanic<'a>(&'a Shared);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail("the writer of the log panicked");
+        }
     }
 }
 
