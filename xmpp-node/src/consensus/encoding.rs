@@ -92,9 +92,16 @@ pub fn encode_header(entry: &Entry, out: &mut Vec<u8>) {
         kind,
     };
     out.push(VERSION);
-    // `Extend` into a Vec has no end to run into, and no type in the header has a failing `Serialize`.
-    postcard::to_extend(&header, Appender(out))
-        .expect("an entry header always has a postcard form");
+    encode_value(&header, out);
+}
+
+/// Appends the postcard form of one of the plain values that the consensus module writes.
+///
+/// # Panics
+/// For values that have no postcard form (maps and lists of unknown length); ours all have one.
+pub(super) fn encode_value(value: &impl Serialize, out: &mut Vec<u8>) {
+    // Writing into a Vec runs into no end, so the form of the value is all that could fail.
+    postcard::to_extend(value, Appender(out)).expect("values written here have a postcard form");
 }
 
 /// The payload that follows the header of `entry`; empty for entries that carry no batch.
