@@ -3,10 +3,15 @@
 //! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired), [`connection`],
 //! [`ingress`], [`consensus`], [`applied`] and [`egress`] (the path of a stanza), [`peer`] (between nodes).
 
+pub mod admin;
+pub mod cli;
+pub mod metrics;
 pub mod settings;
 pub mod tls;
 
 pub mod node;
+
+pub use node::run;
 
 pub mod connection;
 pub mod listener;

@@ -47,7 +47,7 @@ use crate::contact::Contact;
 use crate::ingress::Ingress;
 use crate::peer::{Peers, Service};
 use crate::sealing::SealingKey;
-use log::LogStore;
+use log::{LogOptions, LogReader, SegmentLog};
 use network::Network;
 use propose::Proposer;
 use snapshot::SnapshotStore;
@@ -135,7 +135,7 @@ pub struct Consensus {
     pub local: Local,
     timing: Timing,
     raft: Raft<StateMachine>,
-    log: LogStore,
+    log: LogReader,
     peers: Peers,
     applied: Arc<Applied>,
     ingress: Arc<Ingress>,
@@ -187,7 +187,8 @@ impl Consensus {
             contact,
             sealing,
         } = parts;
-        let log = LogStore::open(&dir.join("log"), log::LogSettings::default())?;
+        let log = SegmentLog::open(&dir.join("log"), LogOptions::default())?;
+        let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
         let state_machine =
             StateMachine::open(Arc::clone(&applied), Arc::clone(&ingress), snapshots)?;
@@ -196,7 +197,7 @@ impl Consensus {
             local.id,
             Arc::new(raft_config(&timing)?),
             network,
-            log.clone(),
+            log,
             state_machine,
         )
         .await?;
@@ -209,7 +210,7 @@ impl Consensus {
             local,
             timing,
             raft,
-            log,
+            log: reader,
             peers,
             applied,
             ingress,
