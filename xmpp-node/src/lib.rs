@@ -9,7 +9,9 @@ pub mod metrics;
 pub mod settings;
 pub mod tls;
 
+pub mod control;
 pub mod node;
+pub mod status;
 
 pub use node::run;
 
