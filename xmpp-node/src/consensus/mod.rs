@@ -40,6 +40,7 @@ use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 use xmpp_core::router::ConfigureError;
 
 use crate::applied::Applied;
@@ -167,6 +168,8 @@ pub struct Parts {
     pub contact: Arc<Contact>,
     /// The sealing key, once known.
     pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
+    pub member: bool,
 }
 
 impl Consensus {
@@ -186,8 +189,16 @@ impl Consensus {
             ingress,
             contact,
             sealing,
+            member,
         } = parts;
-        let log = SegmentLog::open(&dir.join("log"), LogOptions::default())?;
+        let log = SegmentLog::open(
+            &dir.join("log"),
+            LogOptions {
+                must_exist: member,
+                ..LogOptions::default()
+            },
+        )?;
+        info!(recovery = ?log.recovery(), "log");
         let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
         let state_machine =
