@@ -10,6 +10,8 @@
 //! | [`jid`] | addresses (RFC 7622) |
 //! | [`error`] | conditions of streams and stanzas (RFC 6120) |
 //! | [`text`] | characters, references and escaping of XML |
+//! | `tag` | start tags, attribute by attribute |
+//! | `check` | the strict check of an element, tag by tag |
 //! | [`framer`] | bytes to frames, under limits, strictly checked |
 //! | [`stanza`] | a stanza's start tag, its rewriting, its error reply |
 //! | [`handshake`] | the digest of a component (XEP-0114) |
@@ -22,6 +24,10 @@ pub mod jid;
 pub mod error;
 
 pub mod text;
+
+mod tag;
+
+mod check;
 
 pub mod framer;
 
