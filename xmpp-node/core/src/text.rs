@@ -56,11 +56,15 @@ pub(crate) fn unescape_text(raw: &str) -> Cow<'_, str> {
 
 /// Replaces what begins with one of the few characters that do not stand for themselves.
 fn unescape(raw: &str, attribute: bool) -> Cow<'_, str> {
-    let special =
-        |byte: u8| byte == b'&' || byte == b'\r' || attribute && matches!(byte, b'\n' | b'\t');
-    if !raw.bytes().any(special) {
+    // Without branches, as in `is_special_in_text`: nearly always there is nothing to replace.
+    if !raw
+        .bytes()
+        .fold(false, |found, byte| found | (byte == b'&') | (byte < b' '))
+    {
         return Cow::Borrowed(raw);
     }
+    let special =
+        |byte: u8| byte == b'&' || byte == b'\r' || attribute && matches!(byte, b'\n' | b'\t');
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.bytes().position(special) {
@@ -244,7 +248,8 @@ const fn is_name(c: char) -> bool {
 pub(crate) const NAME_START: u8 = 1;
 /// ASCII that may follow in a name.
 pub(crate) const NAME: u8 = 2;
-/// Bytes that stand for themselves everywhere: no markup, quote, white space but the space, control.
+/// Bytes that stand for themselves everywhere: no markup, quote, white space but the space,
+/// control.
 pub(crate) const PLAIN: u8 = 4;
 /// Control characters that XML cannot carry.
 pub(crate) const CONTROL: u8 = 8;

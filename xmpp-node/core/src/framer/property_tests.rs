@@ -1,4 +1,5 @@
-//! Generated streams: any splitting gives the same frames, and nothing is accepted that rxml refuses.
+//! Generated streams: any splitting gives the same frames, and nothing is accepted that rxml
+//! refuses.
 
 use proptest::prelude::*;
 use rxml::{Parse, WithOptions};
