@@ -312,3 +312,10 @@ const MIN_STANZA_BYTES: usize = 10_000;
 
 /// Positions are kept in 32 bits.
 const MAX_BYTES: usize = 1 << 30;
+
+#[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;

@@ -83,11 +83,11 @@ impl Scanner {
             match self.state {
                 State::Text => match memchr(b'<', rest) {
                     None => self.at = bytes.len(),
-                    Some(0) => self.go(State::Markup),
-                    Some(length) => {
+                    Some(length) if self.at + length > self.start => {
                         self.at += length;
                         return Ok(Some(self.token(TokenKind::Text)));
                     }
+                    Some(_) => self.go(State::Markup),
                 },
                 State::Markup => match byte {
                     b'/' => self.go(State::EndTag),
