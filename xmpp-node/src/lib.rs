@@ -3,10 +3,17 @@
 //! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired), [`connection`],
 //! [`ingress`], [`consensus`], [`applied`] and [`egress`] (the path of a stanza), [`peer`] (between nodes).
 
+pub mod admin;
+pub mod cli;
+pub mod metrics;
 pub mod settings;
 pub mod tls;
 
+pub mod control;
 pub mod node;
+pub mod status;
+
+pub use node::run;
 
 pub mod connection;
 pub mod listener;

@@ -21,19 +21,25 @@ use tracing::{error, info, warn};
 use xmpp_core::framer;
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
+use xmpp_node_api::status::Readiness;
 
+use crate::admin;
+use crate::admin::health::Health;
 use crate::applied::Applied;
 use crate::connection::{StreamContext, StreamLimits, Welcome};
 use crate::consensus::members::Standing;
 use crate::consensus::{Consensus, ConsensusError, Local, Parts, Timing};
 use crate::contact::Contact;
+use crate::control::control;
 use crate::identity::Identity;
 use crate::ingress::Ingress;
 use crate::listener::{self, Admission};
+use crate::metrics::Metrics;
 use crate::peer::{self, Hello, Peers};
 use crate::sealing::SealingKey;
 use crate::settings::Settings;
-use crate::tls::{PeerIdentity, Role, Tls};
+use crate::status::Since;
+use crate::tls::{self, PeerIdentity, Role, Tls};
 
 /// How often a node without cluster asks its seeds.
 const JOIN_PERIOD: Duration = Duration::from_millis(500);
@@ -41,8 +47,6 @@ const JOIN_PERIOD: Duration = Duration::from_millis(500);
 const STANDING_PERIOD: Duration = Duration::from_millis(50);
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
-/// How often certificates are looked at. The kubelet swaps links, which file watches miss.
-const RELOAD_PERIOD: Duration = Duration::from_secs(10);
 /// How long a bound stream may be silent before it is asked for a sign of life.
 const IDLE: Duration = Duration::from_secs(30);
 /// How long an answer to `<r/>` waits for acceptance.
@@ -59,6 +63,8 @@ pub struct Node {
     identity: Mutex<Option<Identity>>,
     pub(crate) started: Instant,
     pub(crate) draining: watch::Sender<bool>,
+    pub(crate) since: Since,
+    metrics: Metrics,
     joining: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     removed: CancellationToken,
@@ -148,6 +154,7 @@ impl Node {
             ingress: Arc::clone(&ingress),
             contact: Arc::clone(&contact),
             sealing: Arc::clone(&sealing),
+            member: identity.cluster_id().is_some(),
         };
         let consensus = Consensus::open(
             local,
@@ -175,6 +182,7 @@ impl Node {
             incarnation = at.incarnation,
             "node"
         );
+        let metrics = Metrics::new(&settings.limits);
         Ok(Arc::new(Self {
             settings,
             consensus,
@@ -183,6 +191,8 @@ impl Node {
             identity: Mutex::new(Some(identity)),
             started: Instant::now(),
             draining: watch::Sender::new(false),
+            since: Since::default(),
+            metrics,
             joining: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
             removed: CancellationToken::new(),
@@ -222,10 +232,75 @@ impl Node {
                 self.stop.clone(),
             ));
         }
+        let socket = admin::listen::socket(&listen.socket)
+            .await
+            .with_context(|| {
+                format!("admin.socket: cannot listen on {}", listen.socket.display())
+            })?;
+        tasks.spawn(admin::serve_socket(
+            socket,
+            control(Arc::clone(self)),
+            self.stop.clone(),
+        ));
+        if let Some(address) = listen.admin {
+            let listener = admin::listen::tcp(address)
+                .await
+                .with_context(|| format!("admin.listen: cannot listen on {address}"))?;
+            let (tls, control) = (Arc::clone(&self.settings.tls), control(Arc::clone(self)));
+            tasks.spawn(admin::serve_tls(listener, tls, control, self.stop.clone()));
+        }
+        if let Some(address) = listen.metrics {
+            let listener = admin::listen::tcp(address)
+                .await
+                .with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
+            tasks.spawn(admin::health::serve(
+                listener,
+                self.health(),
+                self.stop.clone(),
+            ));
+        }
         self.spawn(tasks, Self::belong);
         self.spawn(tasks, Self::welcome);
-        self.spawn(tasks, Self::reload_certificates);
+        // Every 10 s, on SIGHUP, and on request (`reload`).
+        tasks.spawn(tls::watch(
+            Arc::clone(&self.settings.tls),
+            |_| {},
+            self.stop.clone(),
+        ));
         Ok(())
+    }
+
+    fn health(self: &Arc<Self>) -> Health {
+        let (ready, metrics) = (Arc::clone(self), Arc::clone(self));
+        Health {
+            ready: Arc::new(move || {
+                let ready = ready.readiness();
+                Readiness {
+                    ok: ready.is_ok(),
+                    reason: ready.err().unwrap_or("ready").to_owned(),
+                }
+            }),
+            metrics: Arc::new(move || metrics.observe()),
+        }
+    }
+
+    /// The metrics as they are now.
+    fn observe(&self) -> String {
+        self.metrics.observe(&self.status());
+        self.metrics
+            .observe_reload_failures(self.settings.tls.reload_failures());
+        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics
+            .streams
+            .set(count(self.streams.applied.streams()));
+        self.metrics
+            .log_bytes
+            .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
+        let queued = self.streams.applied.router().queued_bytes();
+        self.metrics
+            .state_bytes
+            .set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.metrics.encode()
     }
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(
@@ -315,6 +390,7 @@ impl Node {
     /// Sends peers elsewhere when there was no quorum for `quorumGrace`, or while the node drains.
     async fn welcome(self: Arc<Self>) {
         loop {
+            self.note_changes();
             let open = !*self.draining.borrow()
                 && (self.streams.contact.is_open()
                     || self.streams.contact.age() < self.settings.timing.quorum_grace);
@@ -328,13 +404,6 @@ impl Node {
                 changed
             });
             sleep(WELCOME_PERIOD).await;
-        }
-    }
-
-    async fn reload_certificates(self: Arc<Self>) {
-        loop {
-            sleep(RELOAD_PERIOD).await;
-            self.reload();
         }
     }
 
@@ -457,6 +526,6 @@ impl peer::PeerTls for PeerPort {
     }
 
     fn server_name(&self, _: &str) -> Option<ServerName<'static>> {
-        Some(crate::tls::unchecked_name())
+        Some(tls::unchecked_name())
     }
 }

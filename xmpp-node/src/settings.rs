@@ -74,7 +74,7 @@ impl Settings {
         };
         let text = read_text(path).map_err(|fault| failed(vec![fault]))?;
         let config = parse(&text).map_err(|fault| failed(vec![fault]))?;
-        let base = path.parent().unwrap_or(Path::new(""));
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
         Self::check(config, base).map_err(failed)
     }
 

@@ -7,8 +7,8 @@
 //! | admin 8443 | the peer certificate | a certificate of the internal CA with any role | 1.3 |
 //!
 //! What `[component]` names concerns only what bridges and clients see; the internal CA alone opens the other two
-//! ports (see [`identity`]). On those no session is resumed, so that a replaced CA is in force at once.
-//! [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
+//! ports, by the role in its certificates ([`PeerIdentity`]). On those no session is resumed, so that a replaced CA
+//! is in force at once. [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
 
 mod identity;
 mod material;

@@ -21,7 +21,7 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
             .data_metrics()
             .borrow_watched()
             .snapshot
-            .map_or(0, |log_id| log_id.index);
+            .map(|log_id| log_id.index);
         if consensus.log.bytes_since(snapshot) > consensus.timing.snapshot_log_bytes
             && consensus.raft.trigger().snapshot().await.is_err()
         {

@@ -40,6 +40,7 @@ use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 use xmpp_core::router::ConfigureError;
 
 use crate::applied::Applied;
@@ -47,7 +48,7 @@ use crate::contact::Contact;
 use crate::ingress::Ingress;
 use crate::peer::{Peers, Service};
 use crate::sealing::SealingKey;
-use log::LogStore;
+use log::{LogOptions, LogReader, SegmentLog};
 use network::Network;
 use propose::Proposer;
 use snapshot::SnapshotStore;
@@ -135,7 +136,7 @@ pub struct Consensus {
     pub local: Local,
     timing: Timing,
     raft: Raft<StateMachine>,
-    log: LogStore,
+    log: LogReader,
     peers: Peers,
     applied: Arc<Applied>,
     ingress: Arc<Ingress>,
@@ -167,6 +168,8 @@ pub struct Parts {
     pub contact: Arc<Contact>,
     /// The sealing key, once known.
     pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
+    pub member: bool,
 }
 
 impl Consensus {
@@ -186,8 +189,17 @@ impl Consensus {
             ingress,
             contact,
             sealing,
+            member,
         } = parts;
-        let log = LogStore::open(&dir.join("log"), log::LogSettings::default())?;
+        let log = SegmentLog::open(
+            &dir.join("log"),
+            LogOptions {
+                must_exist: member,
+                ..LogOptions::default()
+            },
+        )?;
+        info!(recovery = ?log.recovery(), "log");
+        let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
         let state_machine =
             StateMachine::open(Arc::clone(&applied), Arc::clone(&ingress), snapshots)?;
@@ -196,7 +208,7 @@ impl Consensus {
             local.id,
             Arc::new(raft_config(&timing)?),
             network,
-            log.clone(),
+            log,
             state_machine,
         )
         .await?;
@@ -209,7 +221,7 @@ impl Consensus {
             local,
             timing,
             raft,
-            log,
+            log: reader,
             peers,
             applied,
             ingress,

@@ -391,6 +391,7 @@ impl Router {
             epoch: 1,
             attached: Some(newcomer.at),
             stream: newcomer.request,
+            since: context.stamp,
             taken: 0,
             carried: queue.end(),
             queue,
@@ -446,6 +447,7 @@ impl Router {
         session.epoch += 1;
         session.attached = Some(at);
         session.stream = request;
+        session.since = context.stamp;
         session.carried = session.queue.end();
         if let Some(newcomer) = session.newcomer.take() {
             context
@@ -504,6 +506,7 @@ impl Router {
             return;
         };
         session.attached = None;
+        session.since = context.stamp;
         session.unconfirmed = false;
         self.detached.insert(id);
         self.held.remove(&id);

@@ -68,6 +68,8 @@ pub struct Session {
     pub attached: Option<Attachment>,
     /// The stream there: the number of the request that bound or resumed the session.
     pub stream: u64,
+    /// Since when it is attached, or detached: the stamp of that entry, milliseconds since 1970.
+    pub since: u64,
     /// Stanzas taken from it: `h` of XEP-0198 is this modulo 2^32.
     pub taken: u64,
     /// What waits for it.

@@ -1,0 +1,130 @@
+//! From HTTP to [`Control`] and back.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response as HttpResponse};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use xmpp_node_api::admin::{AdminError, ErrorCode, Request, Response};
+
+use super::Control;
+use super::http::{BODY_TIMEOUT, Caller, MAX_BODY_BYTES, REQUEST_TIMEOUT};
+
+/// The admin API's paths over one control.
+pub(super) fn router(control: Arc<dyn Control>) -> Router {
+    Router::new()
+        .route("/v1/status", get(read_status).post(request_status))
+        .route("/v1/{name}", post(request))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(control)
+}
+
+async fn read_status(
+    State(control): State<Arc<dyn Control>>,
+    Extension(caller): Extension<Caller>,
+) -> HttpResponse {
+    answer(fulfil(&*control, &caller, Request::Status {}).await)
+}
+
+async fn request_status(
+    state: State<Arc<dyn Control>>,
+    caller: Extension<Caller>,
+    body: Body,
+) -> HttpResponse {
+    request(state, caller, Path("status".to_owned()), body).await
+}
+
+async fn request(
+    State(control): State<Arc<dyn Control>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    body: Body,
+) -> HttpResponse {
+    match read(&name, body).await {
+        Ok(request) => answer(fulfil(&*control, &caller, request).await),
+        Err(error) => answer(Err(error)),
+    }
+}
+
+async fn unknown() -> HttpResponse {
+    let error = AdminError::new(
+        ErrorCode::UnknownRequest,
+        "no such path, or not by this method",
+    );
+    answer(Err(error.with_fix(
+        "POST /v1/<request> with a JSON object, or GET /v1/status",
+    )))
+}
+
+async fn fulfil(
+    control: &dyn Control,
+    caller: &Caller,
+    request: Request,
+) -> Result<Response, AdminError> {
+    let (name, only_reads) = (request.name(), request.only_reads());
+    let outcome = timeout(REQUEST_TIMEOUT, control.call(request)).await;
+    let outcome = outcome.unwrap_or_else(|_| {
+        let message = format!("{name} was not done within {} s", REQUEST_TIMEOUT.as_secs());
+        Err(AdminError::new(ErrorCode::Timeout, message)
+            .with_fix("look at the status before asking again: it may still be done"))
+    });
+    match &outcome {
+        Ok(_) if only_reads => {}
+        Ok(_) => tracing::info!(request = name, %caller, "admin request done"),
+        Err(error) => {
+            tracing::info!(request = name, %caller, code = ?error.code, %error, "admin request refused");
+        }
+    }
+    outcome
+}
+
+/// Reads a request of that name from a body: a JSON object, or nothing for one without fields.
+async fn read(name: &str, body: Body) -> Result<Request, AdminError> {
+    let invalid = |message: String| AdminError::new(ErrorCode::Invalid, message);
+    if !Request::NAMES.contains(&name) {
+        let error = AdminError::new(
+            ErrorCode::UnknownRequest,
+            format!("no request is named {name:?}"),
+        );
+        return Err(error.with_fix(format!("one of: {}", Request::NAMES.join(", "))));
+    }
+    let body = timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES))
+        .await
+        .map_err(|_| {
+            AdminError::new(
+                ErrorCode::Timeout,
+                "the body of the request did not come in time",
+            )
+        })?
+        .map_err(|_| {
+            invalid(format!(
+                "the body cannot be read, or is larger than {MAX_BODY_BYTES} bytes"
+            ))
+        })?;
+    let fields = match body.trim_ascii() {
+        b"" => Value::Object(Map::new()),
+        text => serde_json::from_slice(text)
+            .map_err(|e| invalid(format!("the body is not JSON: {e}")))?,
+    };
+    let tagged = Map::from_iter([(name.to_owned(), fields)]);
+    serde_json::from_value(Value::Object(tagged)).map_err(|e| invalid(format!("{name}: {e}")))
+}
+
+fn answer(outcome: Result<Response, AdminError>) -> HttpResponse {
+    // Answers may hold secrets.
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    match outcome {
+        Ok(response) => (no_store, Json(response)).into_response(),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.code.http_status());
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, no_store, Json(error)).into_response()
+        }
+    }
+}
