@@ -240,6 +240,14 @@ impl BatchBuilder {
 }
 
 impl ChunkHeader {
+    /// Request number of the last command; below `first` if there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first
+            .saturating_add(u64::from(self.count))
+            .saturating_sub(1)
+    }
+
     /// The header of a chunk whose commands are `len` bytes long.
     #[must_use]
     pub fn encode(&self, len: usize) -> [u8; CHUNK_HEADER] {
@@ -301,6 +309,7 @@ impl StanzaPacker {
         self.out.extend_from_slice(to.as_bytes());
         let text = self.out.len();
         let tag_len = stanza.write_to(&mut self.out);
+        self.out.extend_from_slice(stanza.content());
         let len = (self.out.len() - text) as u32;
         let out = &mut self.out[head..head + STANZA_HEADER];
         out[0..4].copy_from_slice(&len.to_le_bytes());
