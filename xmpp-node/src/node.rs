@@ -318,7 +318,12 @@ impl Node {
     async fn belong(self: Arc<Self>) {
         if self.consensus.members().is_empty() {
             while !self.settings.seeds.is_empty() && self.consensus.members().is_empty() {
-                for seed in &self.settings.seeds {
+                for seed in self
+                    .settings
+                    .seeds
+                    .iter()
+                    .filter(|seed| **seed != self.settings.advertise)
+                {
                     if let Err(error) = self.join(&seed.to_string()).await {
                         tracing::debug!(%seed, %error, "not taken in yet");
                     }

@@ -80,12 +80,12 @@ impl Node {
         };
         let seen = voters.iter().filter(|id| self.is_reachable(**id)).count();
         let ready = self.readiness();
-        // The order of S26: peers first, the node itself last.
         let mut peers: Vec<PeerStatus> = members
             .iter()
+            .filter(|(id, _)| *id != local.id)
             .map(|(id, member)| self.peer(*id, member, leadership.leader, voters.contains(id)))
             .collect();
-        peers.sort_by(|a, b| (a.id.0 == local.id, &a.name).cmp(&(b.id.0 == local.id, &b.name)));
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
         let (digest, configuration_digest, bridges, ledger, cluster) = {
             let router = self.streams.applied.router();
             let name = |id: u64| {

@@ -31,7 +31,7 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// What to log, such as `info` or `warn,xmpp_node=debug`.
-    #[arg(long, value_name = "FILTER", env = "XMPP_LOG", default_value = "info", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", env = "XMPP_LOG", default_value = "info,openraft=error", value_parser = filter)]
     log_filter: String,
 }
 

@@ -17,7 +17,7 @@ pub const VOTE: u8 = 1;
 pub const PRE_VOTE: u8 = 2;
 /// Request: [`openraft::raft::TransferLeaderRequest`].
 pub const TRANSFER: u8 = 3;
-/// Request: one append, answered before the next (heartbeats).
+/// Request: one append, answered before the next.
 pub const APPEND: u8 = 4;
 /// Request: a piece of a snapshot, see [`super::transfer`].
 pub const SNAPSHOT: u8 = 5;
@@ -33,6 +33,8 @@ pub const JOIN: u8 = 9;
 pub const CHUNK: u8 = 16;
 /// Stream: appends in order, answered in order.
 pub const APPENDS: u8 = 0x80;
+/// Stream: heartbeats, which must not wait behind appends. A link has one stream of a kind.
+pub const HEARTBEATS: u8 = 0x81;
 
 /// A frame between nodes that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
