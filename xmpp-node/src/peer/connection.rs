@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::event::DownReason;
-use super::frame::{Decoder, Frame, FrameError, Header, Tag};
+use super::frame::{Decoder, Frame, FrameError, Header, MAX_HELLO_BYTES, Tag};
 use super::heard::Heard;
 use super::hello::Hello;
 use super::outbox::{Outbox, Outgoing};
@@ -231,7 +231,8 @@ impl Line {
                 Tag::Ping => {}
                 Tag::Bye => return Err(End::Peer(DownReason::Bye)),
                 Tag::Refused => {
-                    let reason = String::from_utf8_lossy(&frame.body).into_owned();
+                    let text = &frame.body[..frame.body.len().min(MAX_HELLO_BYTES)];
+                    let reason = String::from_utf8_lossy(text).into_owned();
                     return Err(End::Peer(DownReason::Refused(reason)));
                 }
                 _ => side.take(frame, &mut self.outbox).map_err(End::Fault)?,

@@ -227,9 +227,10 @@ fn host_of(address: &str) -> &str {
 /// Addresses tried behind one name.
 const MAX_ADDRESSES: usize = 8;
 
-/// A connection that lived this long was a good one: the next attempt follows at once. One that
-/// ends sooner may end again, so the pause keeps growing.
-const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// After a connection that lived this long the next attempt follows at once and the pauses start
+/// anew: a node counts as lost soon after its link cannot be reopened. One that ends sooner may end
+/// again, so the pauses keep growing.
+const STABLE_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

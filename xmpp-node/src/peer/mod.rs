@@ -149,7 +149,7 @@ impl Peers {
 
     /// The members, id to (name, `host:port`); this node itself is ignored. New ones get a link,
     /// those that are gone lose theirs with a `bye`. A new address is dialled when the present
-    /// connection ends, or at once if there is none.
+    /// connection ends, or at once if there is none. To be called within the tokio runtime.
     pub fn set_members(&self, members: BTreeMap<u64, (String, String)>) {
         let mut links = self.lock();
         links.retain(|id, member| {
