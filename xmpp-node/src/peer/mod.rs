@@ -64,7 +64,7 @@ use registry::Registry;
 use server::{Refusals, Server};
 
 pub use connection::{CLOSE_TIMEOUT, PAUSE_READING_BYTES};
-pub use event::{Direction, DownReason, LinkEvent, LinkState};
+pub use event::{Direction, DownReason, LinkEvent, LinkState, PeerStatus};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 pub use handshake::DialError;
 pub use hello::{Hello, PROTOCOL_VERSION, Refusal};
@@ -72,7 +72,7 @@ pub use identity::PeerTls;
 pub use link::{Link, MAX_IN_FLIGHT};
 pub use outbox::{Parts, WRITE_BYTES};
 pub use pipe::{FRAME_COST_BYTES, LinkError, QUEUE_BYTES};
-pub use registry::{EVENT_CAPACITY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PeerStatus};
+pub use registry::{EVENT_CAPACITY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
 pub use server::MAX_HANDSHAKES;
 pub use service::{MAX_REQUESTS, MAX_STREAMS, Service, StreamEnds};
 pub use settings::Settings;

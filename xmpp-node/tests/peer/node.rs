@@ -19,7 +19,8 @@ use xmpp_node::peer::{
 
 use crate::pki::Authority;
 
-/// For nodes that must find their port free again: no outgoing connection of a test uses this address.
+/// For nodes that must find their port free again: no outgoing connection of a test uses this
+/// address.
 pub(crate) const KEPT_ADDRESS: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 0);
 
