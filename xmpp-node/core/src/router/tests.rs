@@ -6,6 +6,7 @@ mod log;
 mod names;
 mod resumption;
 mod routing;
+mod simulation;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
