@@ -1,4 +1,7 @@
 //! The server: everything that awaits. Listeners, streams, consensus, admin API, metrics and the `xmpp` command line.
+//!
+//! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired), [`connection`],
+//! [`ingress`], [`consensus`], [`applied`] and [`egress`] (the path of a stanza), [`peer`] (between nodes).
 
 pub mod admin;
 pub mod cli;
@@ -6,15 +9,23 @@ pub mod metrics;
 pub mod settings;
 pub mod tls;
 
-use tokio_util::sync::CancellationToken;
+pub mod control;
+pub mod node;
+pub mod status;
 
-use self::settings::Settings;
+pub use node::run;
 
-/// Runs a node until `shutdown`, or until it fails.
-///
-/// # Errors
-/// A listener that cannot be opened, a damaged log, a failed write: whatever ends a node.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let _ = (settings, shutdown);
-    anyhow::bail!("not wired yet")
-}
+pub mod connection;
+pub mod listener;
+
+pub mod ingress;
+
+pub mod consensus;
+
+pub mod applied;
+pub mod contact;
+pub mod egress;
+
+pub mod identity;
+pub mod peer;
+pub mod sealing;

@@ -7,8 +7,8 @@
 //! | admin 8443 | the peer certificate | a certificate of the internal CA with any role | 1.3 |
 //!
 //! What `[component]` names concerns only what bridges and clients see; the internal CA alone opens the other two
-//! ports (see [`identity`]). On those no session is resumed, so that a replaced CA is in force at once.
-//! [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
+//! ports, by the role in its certificates ([`PeerIdentity`]). On those no session is resumed, so that a replaced CA
+//! is in force at once. [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
 
 mod identity;
 mod material;
@@ -146,6 +146,12 @@ impl Tls {
     #[must_use]
     pub fn peer_client(&self, node: &str) -> Arc<ClientConfig> {
         Arc::new(self.peer.load().client(Some(node)))
+    }
+
+    /// Like [`Self::peer_client`], for whichever node answers: the caller judges the name that its certificate carries.
+    #[must_use]
+    pub fn peer_client_any(&self) -> Arc<ClientConfig> {
+        Arc::new(self.peer.load().client(None))
     }
 
     /// Reads all files again and puts them in force if all are good; else everything stays as it is.

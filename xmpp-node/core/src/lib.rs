@@ -16,6 +16,8 @@
 //! | [`stanza`] | a stanza's start tag, its rewriting, its error reply |
 //! | [`handshake`] | the digest of a component (XEP-0114) |
 //! | [`srv`] | order of the targets of a service (RFC 2782) |
+//! | [`stream`] | one state machine a kind of stream |
+//! | [`router`] | the replicated state machine |
 
 pub mod ns;
 
@@ -36,3 +38,7 @@ pub mod stanza;
 pub mod handshake;
 
 pub mod srv;
+
+pub mod stream;
+
+pub mod router;

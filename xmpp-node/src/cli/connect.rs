@@ -13,7 +13,7 @@ use crate::tls::{PeerFiles, TlsClient};
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// Unix socket of the node.
-    #[arg(long, global = true, value_name = "PATH", env = "XMPP_SOCKET", conflicts_with_all = ["node", "admin"])]
+    #[arg(long, global = true, value_name = "PATH", conflicts_with_all = ["node", "admin"])]
     socket: Option<PathBuf>,
     /// State directory of the node, which holds its socket.
     #[arg(long, global = true, value_name = "DIR", conflicts_with = "admin")]

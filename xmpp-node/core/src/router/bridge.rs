@@ -1,0 +1,56 @@
+//! Bridges: names that components serve, and the secrets that open them.
+
+use serde::{Deserialize, Serialize};
+
+use super::session::SessionId;
+
+/// Secrets that a bridge may have at once: the present one, and the one before it during a rotation.
+pub(super) const MAX_SECRETS: usize = 2;
+
+/// A secret, encrypted under the cluster's sealing key; the router never sees it in clear.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// Counts from 1 for each bridge.
+    pub generation: u32,
+    /// Nonce and ciphertext.
+    pub sealed: Vec<u8>,
+}
+
+impl std::fmt::Debug for SealedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "secret generation {}", self.generation)
+    }
+}
+
+/// A bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bridge {
+    /// Its secrets, oldest first, at most two.
+    pub secrets: Vec<SealedSecret>,
+    /// The session that serves its name.
+    pub session: Option<SessionId>,
+}
+
+impl Bridge {
+    /// The newest generation.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.secrets.last().map_or(0, |secret| secret.generation)
+    }
+
+    /// Whether a secret of this generation is still valid.
+    #[must_use]
+    pub fn accepts(&self, generation: u32) -> bool {
+        self.secrets
+            .iter()
+            .any(|secret| secret.generation == generation)
+    }
+
+    pub(super) fn rotate(&mut self, sealed: Vec<u8>) {
+        let generation = self.generation() + 1;
+        self.secrets.push(SealedSecret { generation, sealed });
+        if self.secrets.len() > MAX_SECRETS {
+            self.secrets.remove(0);
+        }
+    }
+}

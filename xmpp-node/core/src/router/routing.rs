@@ -1,0 +1,182 @@
+//! Where a stanza goes, and what becomes of it when it cannot go there.
+//!
+//! | `to` | outcome |
+//! |---|---|
+//! | a bridge's domain with a session, attached or waiting for its next stream | its queue; `resource-constraint` if it is full |
+//! | a bridge's domain without a session | `remote-server-timeout` (P30) |
+//! | the XMPP domain itself | answered here: ping (XEP-0199), disco (XEP-0030); else `service-unavailable` |
+//! | anything else | `remote-server-not-found`: there is no federation (P30) |
+//!
+//! Errors and results that cannot be delivered are discarded, everything else is answered by one error (RFC 6120, 8.3.1).
+
+use super::apply::{Context, News};
+use super::command::Packed;
+use super::queue::Item;
+use super::session::SessionId;
+use super::{Router, local};
+use crate::error::StanzaCondition;
+use crate::jid::Jid;
+use crate::stanza::Routed;
+
+impl Router {
+    /// Routes a stanza just taken from `sender`.
+    pub(super) fn route(
+        &mut self,
+        sender: SessionId,
+        packed: Packed<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let Packed { to, reject, stanza } = packed;
+        if let Some(condition) = reject {
+            self.bounce(sender, &stanza, condition, context);
+            return;
+        }
+        let Some(bridge) = self.bridges.get(to) else {
+            self.route_here(sender, to, &stanza, context);
+            return;
+        };
+        let Some(recipient) = bridge.session else {
+            self.bounce(
+                sender,
+                &stanza,
+                StanzaCondition::RemoteServerTimeout,
+                context,
+            );
+            return;
+        };
+        let item = Item {
+            stanza,
+            index: context.index,
+            offset: context.offset,
+            stamp: context.stamp,
+            original: true,
+        };
+        if let Err(item) = self.enqueue(recipient, item, context) {
+            self.bounce(
+                sender,
+                &item.stanza,
+                StanzaCondition::ResourceConstraint,
+                context,
+            );
+        }
+    }
+
+    /// A stanza to the XMPP domain itself, or to a name that we do not know.
+    fn route_here(
+        &mut self,
+        sender: SessionId,
+        to: &str,
+        stanza: &Routed,
+        context: &mut Context<'_>,
+    ) {
+        if to != self.domain {
+            self.bounce(
+                sender,
+                stanza,
+                StanzaCondition::RemoteServerNotFound,
+                context,
+            );
+            return;
+        }
+        match local::reply(
+            stanza,
+            &self.domain,
+            self.bridges.keys().map(String::as_str),
+        ) {
+            Some(reply) => {
+                self.ledger.delivered += 1;
+                self.reply(sender, reply, context);
+            }
+            None => self.bounce(sender, stanza, StanzaCondition::ServiceUnavailable, context),
+        }
+    }
+
+    /// Answers a stanza that was never queued.
+    fn bounce(
+        &mut self,
+        sender: SessionId,
+        stanza: &Routed,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
+        match stanza.error_reply(condition, None) {
+            Some(reply) => {
+                self.ledger.bounced += 1;
+                self.reply(sender, reply, context);
+            }
+            None => self.ledger.discarded += 1,
+        }
+    }
+
+    /// Answers a stanza that waited in the queue of a session that is over.
+    pub(super) fn settle(
+        &mut self,
+        item: &Item,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
+        if !item.original {
+            self.ledger.replies_dropped += 1;
+            return;
+        }
+        let Some(reply) = item
+            .stanza
+            .error_reply(condition, Some("not confirmed by its recipient"))
+        else {
+            self.ledger.discarded += 1;
+            return;
+        };
+        self.ledger.expired += 1;
+        let from = item.stanza.from().and_then(|from| Jid::parse(&from).ok());
+        let sender = from.and_then(|from| self.bridges.get(from.domain())?.session);
+        match sender {
+            Some(sender) => self.reply(sender, reply, context),
+            None => {
+                self.ledger.replies += 1;
+                self.ledger.replies_dropped += 1;
+            }
+        }
+    }
+
+    fn reply(&mut self, to: SessionId, stanza: Routed, context: &mut Context<'_>) {
+        self.ledger.replies += 1;
+        let item = Item {
+            stanza,
+            index: context.index,
+            offset: context.offset,
+            stamp: context.stamp,
+            original: false,
+        };
+        if self.enqueue(to, item, context).is_err() {
+            self.ledger.replies_dropped += 1;
+        }
+    }
+
+    /// Appends to a session's queue, or gives the item back if it is full. The cluster's own answers have as much room
+    /// again as the stanzas of others, so that a full queue does not swallow them.
+    fn enqueue(
+        &mut self,
+        to: SessionId,
+        item: Item,
+        context: &mut Context<'_>,
+    ) -> Result<(), Item> {
+        let limits = self.limits;
+        let Some(session) = self.sessions.get_mut(&to) else {
+            return Err(item);
+        };
+        let share = if item.original { 1 } else { 2 };
+        let cost = item.cost();
+        let fits = (session.queue.len() as u64) < u64::from(limits.queue_stanzas) * share
+            && session.queue.cost() + cost <= limits.queue_bytes * share
+            && self.queued_bytes + cost <= limits.state_bytes * share;
+        if !fits {
+            return Err(item);
+        }
+        session.queue.push(item);
+        self.queued_bytes += cost;
+        if session.attached.is_some() && context.news.last() != Some(&News::Session(to)) {
+            context.news.push(News::Session(to));
+        }
+        Ok(())
+    }
+}

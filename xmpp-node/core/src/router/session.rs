@@ -1,0 +1,97 @@
+//! A session: what outlives a stream. It serves one name, and one stream at a time serves it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::queue::Queue;
+
+/// Identity of a session, chosen at random by the node that binds it. Whoever knows it and the name's secret may resume
+/// the session, so it is never logged or shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u128);
+
+impl SessionId {
+    /// The form sent as `previd` (XEP-0198): 32 hexadecimal digits.
+    #[must_use]
+    pub fn previd(self) -> String {
+        format!("{:032x}", self.0)
+    }
+
+    /// Reads what [`Self::previd`] wrote.
+    #[must_use]
+    pub fn from_previd(text: &str) -> Option<Self> {
+        (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| u128::from_str_radix(text, 16).ok().map(Self))?
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Eight digits tell sessions apart in a log and open none.
+        write!(f, "session {:08x}..", (self.0 >> 96) as u32)
+    }
+}
+
+/// Where a session's stream is: a node, and which start of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The node's id.
+    pub node: u64,
+    /// The node's start.
+    pub incarnation: u64,
+}
+
+/// Somebody who wants a name that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Newcomer {
+    /// The session that would be bound.
+    pub session: SessionId,
+    /// Where its stream is.
+    pub at: Attachment,
+    /// The number of its request.
+    pub request: u64,
+    /// Whether it uses XEP-0198.
+    pub managed: bool,
+}
+
+/// A session. See the module documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The domain it serves (`cb1.example.test`).
+    pub domain: String,
+    /// Whether its peer acknowledges by XEP-0198 (and so may resume), or is followed by pings.
+    pub managed: bool,
+    /// Raised by each resumption: what the leader decided about an earlier stream is told by it.
+    pub epoch: u32,
+    /// Where its stream is, `None` while it waits for one.
+    pub attached: Option<Attachment>,
+    /// The stream there: the number of the request that bound or resumed the session.
+    pub stream: u64,
+    /// Since when it is attached, or detached: the stamp of that entry, milliseconds since 1970.
+    pub since: u64,
+    /// Stanzas taken from it: `h` of XEP-0198 is this modulo 2^32.
+    pub taken: u64,
+    /// What waits for it.
+    pub queue: Queue,
+    /// Position up to which items were handed over from an earlier stream or session: those are repeats, or were delayed.
+    pub carried: u64,
+    /// Who waits for its name.
+    pub newcomer: Option<Newcomer>,
+    /// Its peer answers no ping, so delivery is counted when written.
+    pub unconfirmed: bool,
+}
+
+impl Session {
+    /// Whether the stream that request `stream` of `at` asked for is the one that serves this session now.
+    #[must_use]
+    pub fn is_served_by(&self, at: Attachment, stream: u64) -> bool {
+        self.attached == Some(at) && self.stream == stream
+    }
+
+    /// `h` for its peer (XEP-0198).
+    #[must_use]
+    pub fn handled(&self) -> u32 {
+        self.taken as u32
+    }
+}

@@ -1,0 +1,593 @@
+//! A component stream: XEP-0114, with XEP-0198 for peers that ask for it in their header.
+//!
+//! | state | input | next state | actions |
+//! |---|---|---|---|
+//! | `AwaitHeader` | header | `AwaitHandshake` | write our header |
+//! | `AwaitHandshake` | `<handshake/>` | `Verifying` | verify |
+//! | `Verifying` | verified, plain | `Binding` | bind |
+//! | `Verifying` | verified, managed | `AwaitManagement` | write `<handshake/>` |
+//! | `AwaitManagement` | `<enable/>`, `<resume/>` | `Binding` | bind, resume |
+//! | `Binding` | bound | `Established` | write `<handshake/>`, `<enabled/>` or `<resumed/>` |
+//! | `Binding` | refused: `ItemNotFound` | `AwaitManagement` | write `<failed/>` |
+//! | `Established` | stanza | | submit |
+//! | `Established` | `<r/>`, progress | | write `<a/>` |
+//! | any | close of the peer, fault, close by us | `Closed` | write error and close, finish |
+//!
+//! Nothing is bound, submitted or delivered before `Established`; stanza data that comes earlier is refused with
+//! `not-authorized` (RFC 6120, 4.9.3.12). Deliveries are written by the caller, which follows them with
+//! [`super::confirmation`].
+
+use crate::error::{StanzaCondition, StreamCondition, StreamError};
+use crate::framer::{Element, Frame, StreamHeader};
+use crate::jid::Jid;
+use crate::ns;
+use crate::router::{Refusal, SessionId};
+use crate::stanza::{Kind, Stanza};
+use crate::stream::confirmation::Confirmation;
+
+/// Accepted stanzas after which `<a/>` is written unasked.
+const STANZAS_PER_ACKNOWLEDGEMENT: u64 = 16;
+
+/// What happens to a stream.
+#[derive(Debug)]
+pub enum Input {
+    /// The peer sent a frame.
+    Frame(Frame),
+    /// The handshake matched the secret of this generation, or none.
+    Verified(Option<u32>),
+    /// The session is served by this stream; this many stanzas were taken from it before.
+    Bound {
+        /// The session.
+        session: SessionId,
+        /// Stanzas taken from it so far.
+        taken: u64,
+    },
+    /// The bind or resume was refused; with `h` if the session is known.
+    Refused(Refusal),
+    /// This many stanzas were taken from the session so far.
+    Taken(u64),
+    /// A question of the peer waited long enough: answer with what is taken.
+    AnswerNow,
+    /// We end the stream.
+    Close(StreamError),
+}
+
+/// What the caller must do, in order.
+#[derive(Debug)]
+pub enum Action {
+    /// Write to the peer.
+    Write(String),
+    /// Compare the handshake with the secrets of the bridge of this domain, then say [`Input::Verified`].
+    Verify {
+        /// The bridge's domain.
+        domain: String,
+        /// The digest presented.
+        presented: String,
+    },
+    /// Propose a bind with a new session id, then say [`Input::Bound`] or [`Input::Refused`].
+    Bind {
+        /// The bridge's domain.
+        domain: String,
+        /// Generation of the secret that was proved.
+        generation: u32,
+        /// Whether the peer acknowledges by XEP-0198.
+        managed: bool,
+    },
+    /// Propose a resumption, then say [`Input::Bound`] or [`Input::Refused`].
+    Resume {
+        /// The bridge's domain.
+        domain: String,
+        /// Generation of the secret that was proved.
+        generation: u32,
+        /// The session.
+        session: SessionId,
+        /// What the peer handled.
+        h: u32,
+    },
+    /// A stanza to be taken into the log.
+    Submit {
+        /// The stanza.
+        stanza: Stanza,
+        /// Domain that it is routed by; empty if `to` is malformed.
+        to: String,
+        /// The error that answers it instead.
+        reject: Option<StanzaCondition>,
+    },
+    /// The peer answered our ping of this number.
+    PingAnswered(u64),
+    /// The peer acknowledged (XEP-0198).
+    Acknowledged(u32),
+    /// The stream is over: write what is left, then close the connection.
+    Finish {
+        /// The peer closed it in order: its session ends.
+        closed_by_peer: bool,
+    },
+}
+
+/// What a stream must know of its server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The XMPP domain.
+    pub domain: String,
+    /// `max` of `<enabled/>`: seconds that a session waits for its stream.
+    pub resume_seconds: u64,
+}
+
+#[derive(Debug)]
+struct Peer {
+    domain: String,
+    managed: bool,
+    lang: Option<String>,
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitHeader,
+    AwaitHandshake {
+        peer: Peer,
+    },
+    Verifying {
+        peer: Peer,
+    },
+    AwaitManagement {
+        peer: Peer,
+        generation: u32,
+    },
+    Binding {
+        peer: Peer,
+        generation: u32,
+        resuming: bool,
+    },
+    Established(Established),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Established {
+    peer: Peer,
+    /// Stanzas submitted over the life of the session, those taken before this stream included.
+    submitted: u64,
+    taken: u64,
+    /// `h` last written.
+    told: u64,
+    /// The oldest question not yet answered covers so many stanzas.
+    asked: Option<u64>,
+}
+
+/// The stream machine. See the module documentation.
+#[derive(Debug)]
+pub struct ComponentStream {
+    server: Server,
+    id: String,
+    header_sent: bool,
+    state: State,
+}
+
+impl ComponentStream {
+    /// A stream whose header has not come. `id` must be unpredictable (RFC 6120, 4.7.3).
+    #[must_use]
+    pub fn new(server: Server, id: String) -> Self {
+        Self {
+            server,
+            id,
+            header_sent: false,
+            state: State::AwaitHeader,
+        }
+    }
+
+    /// The stream's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the session is bound and stanzas flow.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        matches!(self.state, State::Established(_))
+    }
+
+    /// Whether the stream is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// Whether a question of the peer (`<r/>`) waits for an answer.
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        matches!(&self.state, State::Established(established) if established.asked.is_some())
+    }
+
+    /// The domain that the stream was opened for.
+    #[must_use]
+    pub fn peer_domain(&self) -> Option<&str> {
+        match &self.state {
+            State::AwaitHandshake { peer }
+            | State::Verifying { peer }
+            | State::AwaitManagement { peer, .. }
+            | State::Binding { peer, .. }
+            | State::Established(Established { peer, .. }) => Some(&peer.domain),
+            State::AwaitHeader | State::Closed => None,
+        }
+    }
+
+    /// Takes one input; what must be done is appended to `out`.
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Action>) {
+        let state = std::mem::replace(&mut self.state, State::Closed);
+        match self.step(state, input, out) {
+            Ok(next) => self.state = next,
+            Err(error) => self.fail(&error, out),
+        }
+    }
+
+    fn step(
+        &mut self,
+        state: State,
+        input: Input,
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
+        match (state, input) {
+            (State::Closed, _) => Ok(State::Closed),
+            (_, Input::Close(error)) => Err(error),
+            (_, Input::Frame(Frame::Close)) => {
+                self.finish(true, out);
+                Ok(State::Closed)
+            }
+            (State::AwaitHeader, Input::Frame(Frame::Open(header))) => self.open(&header, out),
+            (State::AwaitHandshake { peer }, Input::Frame(Frame::Element(element))) => {
+                handshake(peer, &element, out)
+            }
+            (State::Verifying { peer }, Input::Verified(generation)) => {
+                verified(peer, generation, out)
+            }
+            (
+                State::AwaitManagement { peer, generation },
+                Input::Frame(Frame::Element(element)),
+            ) => manage(peer, generation, &element, out),
+            (State::Binding { peer, resuming, .. }, Input::Bound { session, taken }) => {
+                out.push(Action::Write(
+                    self.bound_text(&peer, session, taken, resuming),
+                ));
+                Ok(State::Established(Established {
+                    peer,
+                    submitted: taken,
+                    taken,
+                    told: taken,
+                    asked: None,
+                }))
+            }
+            (
+                State::Binding {
+                    peer, generation, ..
+                },
+                Input::Refused(refusal),
+            ) => refused(peer, generation, refusal, out),
+            (State::Established(established), Input::Frame(Frame::Element(element))) => {
+                established.element(&element, &self.server.domain, out)
+            }
+            (State::Established(established), Input::Taken(taken)) => {
+                Ok(established.progress(taken, out))
+            }
+            (State::Established(established), Input::AnswerNow) => Ok(established.answer(out)),
+            // A second header, or anything but a header first.
+            (_, Input::Frame(Frame::Open(_))) => Err(StreamError::new(StreamCondition::BadFormat)),
+            (_, Input::Frame(Frame::Element(_))) => {
+                Err(StreamError::new(StreamCondition::NotAuthorized))
+            }
+            // Answers to questions that this state did not ask are late; nothing hangs on them.
+            (
+                state,
+                Input::Verified(_)
+                | Input::Bound { .. }
+                | Input::Refused(_)
+                | Input::Taken(_)
+                | Input::AnswerNow,
+            ) => Ok(state),
+        }
+    }
+
+    fn open(&mut self, header: &StreamHeader, out: &mut Vec<Action>) -> Result<State, StreamError> {
+        if header.content_ns != ns::COMPONENT_ACCEPT {
+            return Err(StreamError::new(StreamCondition::InvalidNamespace));
+        }
+        if header.foreign_prefixes {
+            return Err(StreamError::new(StreamCondition::BadNamespacePrefix)
+                .with_text("prefixes of stanzas must be declared by the stanzas"));
+        }
+        let domain = header
+            .to
+            .as_deref()
+            .and_then(|to| self.component_domain(to));
+        let Some(domain) = domain else {
+            return Err(StreamError::new(StreamCondition::HostUnknown));
+        };
+        let peer = Peer {
+            domain,
+            managed: header.management,
+            lang: header.lang.clone(),
+        };
+        self.write_header(&peer.domain, peer.managed, out);
+        Ok(State::AwaitHandshake { peer })
+    }
+
+    /// `cb1.example.test`, or `cb1` alone, whether or not such a bridge exists: that must not be told before the secret is
+    /// proved (P43).
+    fn component_domain(&self, to: &str) -> Option<String> {
+        let jid = Jid::parse(to)
+            .ok()
+            .filter(|jid| jid.local().is_none() && jid.resource().is_none())?;
+        let name = match jid.domain().strip_suffix(self.server.domain.as_str()) {
+            Some(front) => front.strip_suffix('.')?,
+            None => jid.domain(),
+        };
+        (!name.is_empty() && !name.contains('.')).then(|| format!("{name}.{}", self.server.domain))
+    }
+
+    fn write_header(&mut self, from: &str, managed: bool, out: &mut Vec<Action>) {
+        self.header_sent = true;
+        let opt_in = if managed {
+            format!(" xmlns:xc='{}' xc:management='1'", ns::MANAGEMENT)
+        } else {
+            String::new()
+        };
+        out.push(Action::Write(format!(
+            "<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='{}' from='{from}' id='{}' xml:lang='en'{opt_in}>",
+            ns::COMPONENT_ACCEPT,
+            ns::STREAMS,
+            self.id,
+        )));
+    }
+
+    fn bound_text(&self, peer: &Peer, session: SessionId, taken: u64, resuming: bool) -> String {
+        match (peer.managed, resuming) {
+            (false, _) => "<handshake/>".to_owned(),
+            (true, false) => format!(
+                "<enabled xmlns='{}' id='{}' resume='true' max='{}'/>",
+                ns::SM,
+                session.previd(),
+                self.server.resume_seconds
+            ),
+            (true, true) => {
+                format!(
+                    "<resumed xmlns='{}' previd='{}' h='{}'/>",
+                    ns::SM,
+                    session.previd(),
+                    taken as u32
+                )
+            }
+        }
+    }
+
+    /// RFC 6120, 4.9.1.2: an error in the header is answered with a header of ours, the error, and the close.
+    fn fail(&mut self, error: &StreamError, out: &mut Vec<Action>) {
+        if !self.header_sent {
+            let domain = self.server.domain.clone();
+            self.write_header(&domain, false, out);
+        }
+        out.push(Action::Write(error.to_xml()));
+        self.finish(false, out);
+    }
+
+    fn finish(&mut self, closed_by_peer: bool, out: &mut Vec<Action>) {
+        if self.header_sent {
+            out.push(Action::Write("</stream:stream>".to_owned()));
+        }
+        out.push(Action::Finish { closed_by_peer });
+    }
+}
+
+fn handshake(peer: Peer, element: &Element, out: &mut Vec<Action>) -> Result<State, StreamError> {
+    if !element.is("handshake", ns::COMPONENT_ACCEPT) {
+        return Err(StreamError::new(StreamCondition::NotAuthorized));
+    }
+    let presented = element.text().into_owned();
+    out.push(Action::Verify {
+        domain: peer.domain.clone(),
+        presented,
+    });
+    Ok(State::Verifying { peer })
+}
+
+fn verified(
+    peer: Peer,
+    generation: Option<u32>,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
+    let Some(generation) = generation else {
+        return Err(StreamError::new(StreamCondition::NotAuthorized));
+    };
+    if peer.managed {
+        out.push(Action::Write("<handshake/>".to_owned()));
+        return Ok(State::AwaitManagement { peer, generation });
+    }
+    out.push(Action::Bind {
+        domain: peer.domain.clone(),
+        generation,
+        managed: false,
+    });
+    Ok(State::Binding {
+        peer,
+        generation,
+        resuming: false,
+    })
+}
+
+fn manage(
+    peer: Peer,
+    generation: u32,
+    element: &Element,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
+    let domain = peer.domain.clone();
+    if element.is("enable", ns::SM) {
+        out.push(Action::Bind {
+            domain,
+            generation,
+            managed: true,
+        });
+        return Ok(State::Binding {
+            peer,
+            generation,
+            resuming: false,
+        });
+    }
+    if element.is("resume", ns::SM) {
+        let session = element
+            .attribute("previd")
+            .and_then(|previd| SessionId::from_previd(&previd));
+        let h = element.attribute("h").and_then(|h| h.parse().ok());
+        let (Some(session), Some(h)) = (session, h) else {
+            return refused(peer, generation, Refusal::ItemNotFound, out);
+        };
+        out.push(Action::Resume {
+            domain,
+            generation,
+            session,
+            h,
+        });
+        return Ok(State::Binding {
+            peer,
+            generation,
+            resuming: true,
+        });
+    }
+    if element.ns() == ns::SM {
+        out.push(Action::Write(failed("unexpected-request")));
+        return Ok(State::AwaitManagement { peer, generation });
+    }
+    Err(StreamError::new(StreamCondition::NotAuthorized)
+        .with_text("stanzas flow after <enable/> or <resume/>"))
+}
+
+fn refused(
+    peer: Peer,
+    generation: u32,
+    refusal: Refusal,
+    out: &mut Vec<Action>,
+) -> Result<State, StreamError> {
+    match refusal {
+        Refusal::ItemNotFound => {
+            out.push(Action::Write(failed("item-not-found")));
+            Ok(State::AwaitManagement { peer, generation })
+        }
+        Refusal::NotAuthorized => Err(StreamError::new(StreamCondition::NotAuthorized)),
+        Refusal::Conflict => Err(StreamError::new(StreamCondition::Conflict)),
+        Refusal::HandledTooHigh { h, sent } => Err(handled_too_high(h, sent)),
+    }
+}
+
+/// The peer claims to have handled more than it was sent (XEP-0198, 4).
+#[must_use]
+pub fn handled_too_high(h: u32, sent: u32) -> StreamError {
+    StreamError::new(StreamCondition::UndefinedCondition).with_application(format!(
+        "<handled-count-too-high xmlns='{}' h='{h}' send-count='{sent}'/>",
+        ns::SM
+    ))
+}
+
+fn failed(condition: &str) -> String {
+    format!(
+        "<failed xmlns='{}'><{condition} xmlns='{}'/></failed>",
+        ns::SM,
+        ns::STANZA_ERRORS
+    )
+}
+
+impl Established {
+    fn element(
+        mut self,
+        element: &Element,
+        domain: &str,
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
+        let parsed = Stanza::parse(
+            element,
+            self.peer.lang.as_deref(),
+            ns::COMPONENT_ACCEPT,
+            domain,
+        )?;
+        let Some(stanza) = parsed else {
+            return self.nonza(element, out);
+        };
+        let Some(from) = &stanza.from else {
+            return Err(StreamError::new(StreamCondition::ImproperAddressing));
+        };
+        if from.domain() != self.peer.domain {
+            return Err(StreamError::new(StreamCondition::InvalidFrom));
+        }
+        let to = match &stanza.to {
+            Some(to) => to.domain().to_owned(),
+            None if stanza.to_fault.is_some() => String::new(),
+            None => return Err(StreamError::new(StreamCondition::ImproperAddressing)),
+        };
+        if to == domain
+            && stanza.kind == Kind::Iq
+            && !stanza.answerable
+            && let Some(number) = stanza.id().and_then(|id| Confirmation::ping_number(&id))
+        {
+            out.push(Action::PingAnswered(number));
+            return Ok(State::Established(self));
+        }
+        self.submitted += 1;
+        let reject = stanza.reject();
+        out.push(Action::Submit { stanza, to, reject });
+        Ok(State::Established(self))
+    }
+
+    fn nonza(mut self, element: &Element, out: &mut Vec<Action>) -> Result<State, StreamError> {
+        if element.ns() != ns::SM || !self.peer.managed {
+            return Err(StreamError::new(StreamCondition::UnsupportedStanzaType));
+        }
+        match element.name() {
+            "r" => {
+                self.asked = Some(self.submitted);
+                let taken = self.taken;
+                return Ok(self.progress(taken, out));
+            }
+            "a" => {
+                let h = element.attribute("h").and_then(|h| h.parse().ok());
+                let Some(h) = h else {
+                    return Err(StreamError::new(StreamCondition::BadFormat));
+                };
+                out.push(Action::Acknowledged(h));
+            }
+            // XEP-0198, 3: once enabled, a second request is a fault.
+            "enable" | "resume" => {
+                return Err(
+                    StreamError::new(StreamCondition::PolicyViolation).with_text("already enabled")
+                );
+            }
+            _ => return Err(StreamError::new(StreamCondition::UnsupportedStanzaType)),
+        }
+        Ok(State::Established(self))
+    }
+
+    fn progress(mut self, taken: u64, out: &mut Vec<Action>) -> State {
+        self.taken = taken;
+        let answers = self.asked.is_some_and(|asked| asked <= taken);
+        let unasked = self.peer.managed && taken >= self.told + STANZAS_PER_ACKNOWLEDGEMENT;
+        if answers {
+            return self.answer(out);
+        }
+        if unasked {
+            self.acknowledge(out);
+        }
+        State::Established(self)
+    }
+
+    fn answer(mut self, out: &mut Vec<Action>) -> State {
+        self.asked = None;
+        self.acknowledge(out);
+        State::Established(self)
+    }
+
+    fn acknowledge(&mut self, out: &mut Vec<Action>) {
+        self.told = self.taken;
+        out.push(Action::Write(format!(
+            "<a xmlns='{}' h='{}'/>",
+            ns::SM,
+            self.taken as u32
+        )));
+    }
+}

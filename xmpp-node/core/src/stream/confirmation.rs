@@ -1,0 +1,278 @@
+//! How a stream learns what its peer has: by `<r/>` and `<a/>` (XEP-0198), or, from a plain XEP-0114 component, by an
+//! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
+//!
+//! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
+//! that answers nothing within 10 s, though its socket takes what we write, is treated as unconfirmed: delivery then counts
+//! when written, until it answers after all.
+
+use std::time::Duration;
+
+use crate::ns;
+
+/// Unconfirmed stanzas that are worth a question at once.
+const STANZAS_PER_QUESTION: u64 = 64;
+/// The least time between two questions when fewer wait.
+const QUESTION_INTERVAL: Duration = Duration::from_millis(50);
+/// A plain component that is silent for so long is not asked for proof any more.
+const SILENCE: Duration = Duration::from_secs(10);
+/// What the id of every ping of ours begins with.
+const PING_ID: &str = "xc-barrier-";
+
+/// How a peer confirms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// XEP-0198.
+    Managed,
+    /// Pings.
+    Plain,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Question {
+    number: u64,
+    position: u64,
+    asked: Duration,
+}
+
+/// What a tick found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing to do.
+    Fine,
+    /// The peer answers no pings: everything written counts as delivered from now on.
+    Unconfirmed,
+}
+
+/// Follows one stream. Positions are those of the session's queue.
+#[derive(Debug)]
+pub struct Confirmation {
+    mode: Mode,
+    written: u64,
+    confirmed: u64,
+    outstanding: Option<Question>,
+    asked: Option<Duration>,
+    questions: u64,
+    unconfirmed: bool,
+}
+
+impl Confirmation {
+    /// Begins at a position up to which everything is confirmed.
+    #[must_use]
+    pub fn new(mode: Mode, confirmed: u64) -> Self {
+        Self {
+            mode,
+            written: confirmed,
+            confirmed,
+            outstanding: None,
+            asked: None,
+            questions: 0,
+            unconfirmed: false,
+        }
+    }
+
+    /// How the peer confirms.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Position of the last stanza written to the stream.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Position of the last stanza confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// Whether delivery counts when written.
+    #[must_use]
+    pub fn is_unconfirmed(&self) -> bool {
+        self.unconfirmed
+    }
+
+    /// Everything up to `position` was handed to the socket. Returns the position that this alone confirms, if any.
+    pub fn wrote(&mut self, position: u64) -> Option<u64> {
+        self.written = position;
+        self.unconfirmed.then(|| self.confirm(position))?
+    }
+
+    /// Appends a question if one is due, to be written after what [`Self::wrote`] told of.
+    pub fn ask(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
+        let waiting = self.written - self.confirmed;
+        let due = self
+            .asked
+            .is_none_or(|asked| now >= asked + QUESTION_INTERVAL);
+        if self.outstanding.is_some() || (waiting < STANZAS_PER_QUESTION && !(due && waiting > 0)) {
+            return;
+        }
+        self.question(now, server, peer, out);
+    }
+
+    /// A question that the caller needs answered now, whatever waits: somebody wants the peer's name.
+    pub fn probe(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
+        self.question(now, server, peer, out);
+    }
+
+    fn question(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
+        self.questions += 1;
+        self.asked = Some(now);
+        self.outstanding = Some(Question {
+            number: self.questions,
+            position: self.written,
+            asked: now,
+        });
+        match self.mode {
+            Mode::Managed => out.extend(format!("<r xmlns='{}'/>", ns::SM).into_bytes()),
+            Mode::Plain => {
+                let id = format!("{PING_ID}{}", self.questions);
+                let ping = format!(
+                    "<iq type='get' id='{id}' from='{server}' to='{peer}'><ping xmlns='{}'/></iq>",
+                    ns::PING
+                );
+                out.extend(ping.into_bytes());
+            }
+        }
+    }
+
+    /// When [`Self::ask`] or [`Self::tick`] should be called again.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Duration> {
+        match (self.outstanding, self.asked) {
+            (Some(question), _) => {
+                (self.mode == Mode::Plain && !self.unconfirmed).then_some(question.asked + SILENCE)
+            }
+            (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
+            _ => None,
+        }
+    }
+
+    /// Judges the peer's silence.
+    pub fn tick(&mut self, now: Duration) -> Verdict {
+        let silent = self
+            .outstanding
+            .is_some_and(|question| now >= question.asked + SILENCE);
+        if self.mode == Mode::Plain && silent && !self.unconfirmed {
+            self.unconfirmed = true;
+            return Verdict::Unconfirmed;
+        }
+        Verdict::Fine
+    }
+
+    /// The number of a ping of ours, if `id` is that of one.
+    #[must_use]
+    pub fn ping_number(id: &str) -> Option<u64> {
+        id.strip_prefix(PING_ID)?.parse().ok()
+    }
+
+    /// A reply to ping `number` came: returns the position that it confirms.
+    pub fn answered(&mut self, number: u64) -> Option<u64> {
+        let question = self
+            .outstanding
+            .filter(|question| question.number == number)?;
+        self.outstanding = None;
+        self.unconfirmed = false;
+        self.confirm(question.position)
+    }
+
+    /// `<a h='…'/>` came.
+    ///
+    /// # Errors
+    /// The number of stanzas sent, modulo 2^32, if `h` is more than that (XEP-0198, 4).
+    pub fn acknowledged(&mut self, h: u32) -> Result<Option<u64>, u32> {
+        self.outstanding = None;
+        let step = u64::from(h.wrapping_sub(self.confirmed as u32));
+        if self.confirmed + step > self.written {
+            // An acknowledgement older than one that we have is late, not wrong.
+            let late =
+                u64::from((self.confirmed as u32).wrapping_sub(h)) <= self.confirmed.min(1 << 16);
+            return if late {
+                Ok(None)
+            } else {
+                Err(self.written as u32)
+            };
+        }
+        Ok(self.confirm(self.confirmed + step))
+    }
+
+    fn confirm(&mut self, position: u64) -> Option<u64> {
+        (position > self.confirmed).then(|| {
+            self.confirmed = position;
+            position
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn asked(confirmation: &mut Confirmation, now: Duration) -> String {
+        let mut out = Vec::new();
+        confirmation.ask(now, "example.test", "cb1.example.test", &mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn one_ping_is_outstanding_and_its_reply_confirms_what_was_written_before_it() {
+        let mut plain = Confirmation::new(Mode::Plain, 5);
+        assert_eq!(plain.wrote(7), None);
+        assert!(asked(&mut plain, MS).contains("id='xc-barrier-1'"));
+        assert_eq!(plain.wrote(500), None);
+        assert_eq!(asked(&mut plain, MS * 60), "");
+        assert_eq!(plain.answered(9), None);
+        assert_eq!(plain.answered(1), Some(7));
+        assert!(asked(&mut plain, MS * 2).contains("xc-barrier-2"));
+        assert_eq!(plain.answered(2), Some(500));
+        assert_eq!(plain.next_tick(), None);
+    }
+
+    #[test]
+    fn few_stanzas_wait_for_the_interval() {
+        let mut plain = Confirmation::new(Mode::Plain, 0);
+        plain.wrote(1);
+        assert!(!asked(&mut plain, MS).is_empty());
+        plain.answered(1);
+        plain.wrote(2);
+        assert_eq!(asked(&mut plain, MS * 20), "");
+        assert_eq!(plain.next_tick(), Some(MS * 51));
+        assert!(!asked(&mut plain, MS * 51).is_empty());
+    }
+
+    #[test]
+    fn a_component_that_answers_no_ping_counts_when_written() {
+        let mut plain = Confirmation::new(Mode::Plain, 0);
+        plain.wrote(3);
+        asked(&mut plain, MS);
+        assert_eq!(plain.tick(Duration::from_secs(9)), Verdict::Fine);
+        assert_eq!(plain.tick(Duration::from_secs(11)), Verdict::Unconfirmed);
+        assert_eq!(plain.wrote(4), Some(4));
+        assert_eq!(plain.answered(1), None);
+        assert!(!plain.is_unconfirmed());
+    }
+
+    #[test]
+    fn an_acknowledgement_of_more_than_was_sent_is_an_error_and_a_late_one_is_not() {
+        let mut managed = Confirmation::new(Mode::Managed, u64::from(u32::MAX) - 1);
+        managed.wrote(u64::from(u32::MAX) + 3);
+        assert_eq!(managed.acknowledged(1), Ok(Some(u64::from(u32::MAX) + 2)));
+        assert_eq!(managed.acknowledged(0), Ok(None));
+        assert_eq!(managed.acknowledged(3), Err(2));
+    }
+
+    #[test]
+    fn a_probe_asks_even_when_nothing_waits() {
+        for mode in [Mode::Plain, Mode::Managed] {
+            let mut idle = Confirmation::new(mode, 4);
+            let mut out = Vec::new();
+            idle.probe(MS, "example.test", "cb1.example.test", &mut out);
+            assert!(!out.is_empty());
+            assert_eq!((idle.confirmed(), idle.written()), (4, 4));
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! One task a stream: socket to framer to stream machine, and the session's queue back out.
+//!
+//! Reading and writing go on side by side in one task: a peer that does not read is still read from, so two components that
+//! never read each other stop only themselves. Bounds: one stanza's size and one read of buffered input, [`egress::FILL_BYTES`]
+//! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
+
+mod serving;
+mod window;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use xmpp_core::error::{StreamCondition, StreamError};
+use xmpp_core::framer::{Framer, Limits};
+use xmpp_core::handshake;
+use xmpp_core::stream::component::{Action, ComponentStream, Input, Server, handled_too_high};
+
+use crate::applied::Applied;
+use crate::contact::Contact;
+use crate::ingress::Ingress;
+use crate::sealing::{self, SealingKey};
+use serving::Serving;
+
+/// Bytes asked for in one read.
+const READ_BYTES: usize = 16 * 1024;
+/// How long the peer may take to close its side after we closed ours (RFC 6120, 4.4).
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// Bounds of one stream.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Of what is read.
+    pub framer: Limits,
+    /// Stanzas read and not yet accepted, after which reading stops.
+    pub window_stanzas: u64,
+    /// Bytes of them.
+    pub window_bytes: u64,
+    /// From the connection to the end of the handshake.
+    pub handshake: Duration,
+    /// From the handshake to `<enable/>` or `<resume/>`.
+    pub enable: Duration,
+    /// How long `<r/>` waits for what was read before it to be accepted.
+    pub answer: Duration,
+    /// How long a stream may be silent before it is asked for a sign of life.
+    pub idle: Duration,
+}
+
+/// Whether streams are welcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Welcome {
+    /// Yes.
+    Open,
+    /// No: the node stops, or had no quorum for `quorumGrace`. Peers are sent elsewhere with `system-shutdown`.
+    Shut,
+}
+
+/// What all streams of a node share.
+#[derive(Debug)]
+pub struct StreamContext {
+    /// The applied state.
+    pub applied: Arc<Applied>,
+    /// Where commands go.
+    pub ingress: Arc<Ingress>,
+    /// Whether this node may speak for the cluster.
+    pub contact: Arc<Contact>,
+    /// The sealing key, once the node is a member of a cluster.
+    pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// What the stream machine must know.
+    pub server: Server,
+    /// Bounds.
+    pub limits: StreamLimits,
+    /// Whether streams are welcome.
+    pub welcome: watch::Sender<Welcome>,
+}
+
+/// Serves one stream until it is over. `unproved` is given back once the peer has proved a secret and is bound.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    context: Arc<StreamContext>,
+    unproved: OwnedSemaphorePermit,
+) {
+    let mut unproved = Some(unproved);
+    let Ok(id) = stream_id() else { return };
+    let mut welcome = context.welcome.subscribe();
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let mut connection = Connection::new(context, id);
+    let mut flushed = true;
+    loop {
+        if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
+            connection.close(StreamError::new(StreamCondition::SystemShutdown));
+        }
+        let reading = connection.advance();
+        if connection.machine.is_established() {
+            unproved = None;
+        }
+        if connection.finished {
+            break;
+        }
+        let writing = if connection.out.is_empty() {
+            !flushed
+        } else {
+            connection.may_write()
+        };
+        let deadline = connection.deadline();
+        let Connection {
+            framer,
+            out,
+            serving,
+            ..
+        } = &mut connection;
+        let heard = tokio::select! {
+            read = reader.read_buf(framer.buffer()), if reading => match read {
+                Ok(0) | Err(_) => break,
+                Ok(_) => true,
+            },
+            done = put(&mut writer, out), if writing => {
+                let Ok(all) = done else { break };
+                flushed = all;
+                false
+            }
+            () = serving.changed() => false,
+            _ = welcome.changed() => false,
+            () = sleep_until(deadline) => false,
+        };
+        if heard {
+            connection.heard();
+        }
+    }
+    connection.detach();
+    drop(unproved);
+    let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
+}
+
+/// Writes some of `out`, or, when it is empty, flushes what TLS still holds; returns whether everything is out. Cancel-safe.
+async fn put<W: AsyncWrite + Unpin>(writer: &mut W, out: &mut BytesMut) -> io::Result<bool> {
+    if out.is_empty() {
+        writer.flush().await?;
+        return Ok(true);
+    }
+    match writer.write_buf(out).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(false),
+    }
+}
+
+/// Writes what is left, says `close_notify`, then reads on until the peer closes too (RFC 6120, 4.4).
+async fn close<R, W>(reader: &mut R, writer: &mut W, mut connection: Connection)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let goodbye = async {
+        while !connection.out.is_empty() {
+            if writer.write_buf(&mut connection.out).await? == 0 {
+                break;
+            }
+        }
+        writer.shutdown().await
+    };
+    if goodbye.await.is_err() {
+        return;
+    }
+    let mut rest = [0; 1024];
+    while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+}
+
+/// 128 random bits (P01).
+fn stream_id() -> Result<String, sealing::SealingError> {
+    Ok(format!("{:032x}", u128::from_le_bytes(sealing::random()?)))
+}
+
+struct Connection {
+    context: Arc<StreamContext>,
+    machine: ComponentStream,
+    framer: Framer,
+    out: BytesMut,
+    actions: Vec<Action>,
+    serving: Serving,
+    start: Instant,
+    /// The step of the negotiation under way must be over by then.
+    negotiate_by: Instant,
+    heard_at: Instant,
+    finished: bool,
+    closed_by_peer: bool,
+}
+
+impl Connection {
+    fn new(context: Arc<StreamContext>, id: String) -> Self {
+        let now = Instant::now();
+        Self {
+            machine: ComponentStream::new(context.server.clone(), id),
+            framer: Framer::new(context.limits.framer),
+            out: BytesMut::new(),
+            actions: Vec::new(),
+            serving: Serving::Nothing,
+            start: now,
+            negotiate_by: now + context.limits.handshake,
+            heard_at: now,
+            finished: false,
+            closed_by_peer: false,
+            context,
+        }
+    }
+
+    /// Does all that can be done without waiting; returns whether more may be read.
+    fn advance(&mut self) -> bool {
+        self.observe();
+        while !self.finished && self.serving.window_is_open(&self.context.limits) {
+            match self.framer.next_frame() {
+                Ok(None) => break,
+                Ok(Some(frame)) => self.input(Input::Frame(frame)),
+                Err(error) => self.close(error.into()),
+            }
+        }
+        self.tick();
+        self.serving.submit(&self.context.ingress);
+        self.serving.fill(&self.context, self.start, &mut self.out);
+        let reading = !self.finished && self.serving.window_is_open(&self.context.limits);
+        if reading {
+            self.framer.buffer().reserve(READ_BYTES);
+        }
+        reading
+    }
+
+    /// Looks at what the applied state says of the session.
+    fn observe(&mut self) {
+        if let Some(input) = self
+            .serving
+            .observe(&self.context, self.start, &mut self.out)
+        {
+            self.input(input);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.machine.handle(input, &mut actions);
+        for action in actions.drain(..) {
+            self.perform(action);
+        }
+        self.actions = actions;
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Write(text) => self.out.extend_from_slice(text.as_bytes()),
+            Action::Verify { domain, presented } => {
+                let generation = self.verify(&domain, &presented);
+                self.negotiate_by = Instant::now() + self.context.limits.enable;
+                // The machine waits for this answer in its next input; it is known at once.
+                self.input(Input::Verified(generation));
+            }
+            Action::Bind {
+                domain,
+                generation,
+                managed,
+            } => match Serving::bind(&self.context, domain, generation, managed) {
+                Ok(serving) => self.serving = serving,
+                Err(_) => self.close(StreamError::new(StreamCondition::InternalServerError)),
+            },
+            Action::Resume {
+                domain,
+                generation,
+                session,
+                h,
+            } => {
+                self.serving = Serving::resume(&self.context, domain, generation, session, h);
+            }
+            Action::Submit { stanza, to, reject } => self.serving.take(&stanza, &to, reject),
+            Action::PingAnswered(number) => self.serving.answered(number),
+            Action::Acknowledged(h) => {
+                if let Err(sent) = self.serving.acknowledged(h) {
+                    self.close(handled_too_high(h, sent));
+                }
+            }
+            Action::Finish { closed_by_peer } => {
+                self.finished = true;
+                self.closed_by_peer = closed_by_peer;
+            }
+        }
+    }
+
+    /// Compares a handshake with the secrets of a bridge, doing the same work when there is no such bridge (P43).
+    fn verify(&self, domain: &str, presented: &str) -> Option<u32> {
+        use secrecy::ExposeSecret as _;
+        let sealing = self.context.sealing.load();
+        let secrets = self
+            .context
+            .applied
+            .router()
+            .bridge(domain)
+            .map(|bridge| bridge.secrets.clone())
+            .unwrap_or_default();
+        let mut found = None;
+        for secret in &secrets {
+            let opened = sealing
+                .as_ref()
+                .and_then(|key| key.open(domain, &secret.sealed).ok());
+            let matches = opened.is_some_and(|opened| {
+                handshake::verify(self.machine.id(), opened.expose_secret(), presented)
+            });
+            if matches {
+                found = Some(secret.generation);
+            }
+        }
+        if secrets.is_empty() {
+            let _ = handshake::verify(self.machine.id(), b"no such bridge", presented);
+        }
+        found
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if !self.machine.is_established() && now >= self.negotiate_by {
+            self.close(StreamError::new(StreamCondition::ConnectionTimeout));
+            return;
+        }
+        if self.machine.owes_answer()
+            && self.serving.owed_since(now) + self.context.limits.answer <= now
+        {
+            self.input(Input::AnswerNow);
+        }
+        if !self.machine.owes_answer() {
+            self.serving.answered_peer();
+        }
+        let silent = now - self.heard_at;
+        let fault = self
+            .serving
+            .tick(&self.context, self.start, silent, &mut self.out);
+        if let Some(fault) = fault {
+            self.close(fault);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let negotiation = (!self.machine.is_established()).then_some(self.negotiate_by);
+        let session = self
+            .serving
+            .deadline(&self.context, self.start, self.heard_at);
+        let far = Instant::now() + Duration::from_secs(60);
+        [negotiation, session]
+            .into_iter()
+            .flatten()
+            .fold(far, Instant::min)
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+        self.serving.heard(&self.context.ingress);
+    }
+
+    /// A node that may have been declared down says nothing to a bound peer.
+    fn may_write(&self) -> bool {
+        !self.machine.is_established() || self.context.contact.is_open()
+    }
+
+    fn has_header(&self) -> bool {
+        self.machine.peer_domain().is_some()
+    }
+
+    fn close(&mut self, error: StreamError) {
+        if !self.finished {
+            self.input(Input::Close(error));
+        }
+    }
+
+    /// The stream is over: what was read is submitted, then the session is given up.
+    fn detach(&mut self) {
+        let serving = std::mem::replace(&mut self.serving, Serving::Nothing);
+        serving.detach(&self.context, self.closed_by_peer);
+    }
+}

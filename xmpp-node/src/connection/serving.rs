@@ -1,0 +1,447 @@
+//! The session that a stream serves: asked for, bound, and given up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::Instant;
+use tracing::info;
+use xmpp_core::error::{StanzaCondition, StreamCondition, StreamError};
+use xmpp_core::router::{Command, Refusal, Router, SessionId, StanzaPacker};
+use xmpp_core::stanza::Stanza;
+use xmpp_core::stream::component::Input;
+use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
+
+use super::window::{Window, shown};
+use super::{StreamContext, StreamLimits};
+use crate::applied::Signal;
+use crate::egress;
+use crate::ingress::Ingress;
+use crate::sealing::{self, SealingError};
+
+/// How long a peer that was asked for a sign of life may take.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// What a stream has to do with sessions.
+pub(super) enum Serving {
+    /// None yet.
+    Nothing,
+    /// A bind or resume is proposed.
+    Asked(Asked),
+    /// Bound.
+    Bound(Box<Bound>),
+}
+
+pub(super) struct Asked {
+    session: SessionId,
+    domain: String,
+    managed: bool,
+    signal: Arc<Signal>,
+    /// Number of the request that asks.
+    request: u64,
+}
+
+pub(super) struct Bound {
+    session: SessionId,
+    domain: String,
+    /// Number of the request that bound or resumed the session: it names the stream.
+    stream: u64,
+    signal: Arc<Signal>,
+    confirmation: Confirmation,
+    window: Window,
+    packer: StanzaPacker,
+    scratch: String,
+    /// Position that is confirmed and not yet proposed.
+    acknowledge: Option<u64>,
+    /// The router's queue went on after what was written.
+    more: bool,
+    /// Since when the peer's `<r/>` waits.
+    owed: Option<Instant>,
+    /// Somebody wants the name: the peer was asked for a sign of life.
+    probed: bool,
+    idle_asked: bool,
+    ended: bool,
+}
+
+impl Serving {
+    /// Proposes a new session.
+    pub(super) fn bind(
+        context: &StreamContext,
+        domain: String,
+        generation: u32,
+        managed: bool,
+    ) -> Result<Self, SealingError> {
+        let session = SessionId(u128::from_le_bytes(sealing::random()?));
+        let signal = context.applied.watch_session(session);
+        let request = context.ingress.propose(&Command::Bind {
+            session,
+            domain: &domain,
+            generation,
+            managed,
+        });
+        Ok(Self::Asked(Asked {
+            session,
+            domain,
+            managed,
+            signal,
+            request,
+        }))
+    }
+
+    /// Proposes to serve a session again.
+    pub(super) fn resume(
+        context: &StreamContext,
+        domain: String,
+        generation: u32,
+        session: SessionId,
+        h: u32,
+    ) -> Self {
+        let signal = context.applied.watch_session(session);
+        let request = context.ingress.propose(&Command::Resume {
+            session,
+            domain: &domain,
+            generation,
+            h,
+        });
+        Self::Asked(Asked {
+            session,
+            domain,
+            managed: true,
+            signal,
+            request,
+        })
+    }
+
+    /// Waits until something changed for the session. Cancel-safe.
+    pub(super) async fn changed(&self) {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Asked(asked) => asked.signal.changed().await,
+            Self::Bound(bound) => bound.signal.changed().await,
+        }
+    }
+
+    /// What the applied state says: bound, refused, progress, or no longer ours.
+    pub(super) fn observe(
+        &mut self,
+        context: &StreamContext,
+        start: Instant,
+        out: &mut BytesMut,
+    ) -> Option<Input> {
+        match self {
+            Self::Nothing => None,
+            Self::Asked(asked) => {
+                if let Some(refusal) = asked.signal.take_refusal() {
+                    return Some(self.refused(context, refusal));
+                }
+                let router = context.applied.router();
+                if context.applied.seen() < asked.request {
+                    return None;
+                }
+                let session = router
+                    .session(asked.session)
+                    .filter(|session| session.is_served_by(context.applied.at(), asked.request));
+                let Some(session) = session else {
+                    if waits(&router, asked) {
+                        return None;
+                    }
+                    drop(router);
+                    // Its decision was part of a snapshot, or it was undone at once: the peer may try again.
+                    return Some(self.refused(context, Refusal::ItemNotFound));
+                };
+                let taken = session.taken;
+                let mode = if asked.managed {
+                    Mode::Managed
+                } else {
+                    Mode::Plain
+                };
+                let bound = Bound {
+                    session: asked.session,
+                    domain: std::mem::take(&mut asked.domain),
+                    stream: asked.request,
+                    signal: Arc::clone(&asked.signal),
+                    confirmation: Confirmation::new(mode, session.queue.confirmed()),
+                    window: Window::new(taken),
+                    packer: StanzaPacker::default(),
+                    scratch: String::new(),
+                    acknowledge: None,
+                    more: true,
+                    owed: None,
+                    probed: false,
+                    idle_asked: false,
+                    ended: false,
+                };
+                info!(
+                    bridge = bound.domain,
+                    session = shown(bound.session),
+                    "bound"
+                );
+                let session = bound.session;
+                drop(router);
+                *self = Self::Bound(Box::new(bound));
+                Some(Input::Bound { session, taken })
+            }
+            Self::Bound(bound) => bound.observe(context, start, out),
+        }
+    }
+
+    fn refused(&mut self, context: &StreamContext, refusal: Refusal) -> Input {
+        if let Self::Asked(asked) = std::mem::replace(self, Self::Nothing) {
+            info!(bridge = asked.domain, ?refusal, "refused");
+            context
+                .applied
+                .unwatch_session(asked.session, &asked.signal);
+        }
+        Input::Refused(refusal)
+    }
+
+    pub(super) fn window_is_open(&self, limits: &StreamLimits) -> bool {
+        match self {
+            Self::Nothing => true,
+            // What comes before the bind is decided waits in the socket.
+            Self::Asked(_) => false,
+            Self::Bound(bound) => bound.window.is_open(
+                limits,
+                u64::from(bound.packer.count()),
+                bound.packer.len() as u64,
+            ),
+        }
+    }
+
+    /// A stanza was read.
+    pub(super) fn take(&mut self, stanza: &Stanza, to: &str, reject: Option<StanzaCondition>) {
+        if let Self::Bound(bound) = self {
+            bound.packer.push(stanza, to, reject);
+        }
+    }
+
+    /// Hands on what was read and what was confirmed since the last time, in one command each.
+    pub(super) fn submit(&mut self, ingress: &Ingress) {
+        if let Self::Bound(bound) = self {
+            bound.submit(ingress);
+        }
+    }
+
+    /// Appends what waits for the peer, and a question if one is due.
+    pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
+        if let Self::Bound(bound) = self {
+            bound.fill(context, start, out);
+        }
+    }
+
+    pub(super) fn answered(&mut self, number: u64) {
+        if let Self::Bound(bound) = self {
+            let position = bound.confirmation.answered(number);
+            bound.acknowledge = position.or(bound.acknowledge);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, h: u32) -> Result<(), u32> {
+        if let Self::Bound(bound) = self {
+            let position = bound.confirmation.acknowledged(h)?;
+            bound.acknowledge = position.or(bound.acknowledge);
+        }
+        Ok(())
+    }
+
+    /// Since when the peer's question waits.
+    pub(super) fn owed_since(&mut self, now: Instant) -> Instant {
+        match self {
+            Self::Bound(bound) => *bound.owed.get_or_insert(now),
+            Self::Nothing | Self::Asked(_) => now,
+        }
+    }
+
+    pub(super) fn answered_peer(&mut self) {
+        if let Self::Bound(bound) = self {
+            bound.owed = None;
+        }
+    }
+
+    /// The peer sent something.
+    pub(super) fn heard(&mut self, ingress: &Ingress) {
+        if let Self::Bound(bound) = self {
+            bound.idle_asked = false;
+            if std::mem::take(&mut bound.probed) {
+                ingress.propose(&Command::Keep {
+                    session: bound.session,
+                    stream: bound.stream,
+                });
+            }
+        }
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        context: &StreamContext,
+        start: Instant,
+        silent: Duration,
+        out: &mut BytesMut,
+    ) -> Option<StreamError> {
+        let Self::Bound(bound) = self else {
+            return None;
+        };
+        if bound.confirmation.tick(start.elapsed()) == Verdict::Unconfirmed {
+            info!(
+                bridge = bound.domain,
+                "answers no pings: delivery counts when written"
+            );
+            let (session, stream) = (bound.session, bound.stream);
+            context.ingress.propose(&Command::Unconfirmed {
+                session,
+                stream,
+                on: true,
+            });
+            bound.acknowledge = Some(bound.confirmation.written());
+        }
+        if silent >= context.limits.idle && !bound.idle_asked {
+            bound.idle_asked = true;
+            bound.ask_for_life(context, start, out);
+        }
+        let dead = bound.confirmation.mode() == Mode::Managed
+            && silent >= context.limits.idle + SIGN_OF_LIFE;
+        dead.then(|| StreamError::new(StreamCondition::ConnectionTimeout))
+    }
+
+    pub(super) fn deadline(
+        &self,
+        context: &StreamContext,
+        start: Instant,
+        heard_at: Instant,
+    ) -> Option<Instant> {
+        let Self::Bound(bound) = self else {
+            return None;
+        };
+        let idle = heard_at
+            + context.limits.idle
+            + if bound.idle_asked {
+                SIGN_OF_LIFE
+            } else {
+                Duration::ZERO
+            };
+        let idle =
+            (!bound.idle_asked || bound.confirmation.mode() == Mode::Managed).then_some(idle);
+        let question = bound.confirmation.next_tick().map(|tick| start + tick);
+        let owed = bound.owed.map(|owed| owed + context.limits.answer);
+        [idle, question, owed].into_iter().flatten().min()
+    }
+
+    /// Gives the session up.
+    pub(super) fn detach(mut self, context: &StreamContext, closed_by_peer: bool) {
+        self.submit(&context.ingress);
+        let (session, signal, stream) = match &self {
+            Self::Nothing => return,
+            Self::Asked(asked) => (asked.session, &asked.signal, asked.request),
+            Self::Bound(bound) => (bound.session, &bound.signal, bound.stream),
+        };
+        if !matches!(&self, Self::Bound(bound) if bound.ended) {
+            context.ingress.propose(&Command::Detach {
+                session,
+                stream,
+                closed: closed_by_peer,
+            });
+        }
+        context.applied.unwatch_session(session, signal);
+    }
+}
+
+/// Whether a bind waits for the holder of its name.
+fn waits(router: &Router, asked: &Asked) -> bool {
+    let holder = router
+        .bridge(&asked.domain)
+        .and_then(|bridge| bridge.session)
+        .and_then(|holder| router.session(holder));
+    holder
+        .and_then(|holder| holder.newcomer)
+        .is_some_and(|newcomer| newcomer.session == asked.session)
+}
+
+impl Bound {
+    fn observe(
+        &mut self,
+        context: &StreamContext,
+        start: Instant,
+        out: &mut BytesMut,
+    ) -> Option<Input> {
+        if self.ended {
+            return None;
+        }
+        let router = context.applied.router();
+        let at = context.applied.at();
+        let Some(session) = router
+            .session(self.session)
+            .filter(|session| session.is_served_by(at, self.stream))
+        else {
+            self.ended = true;
+            let condition = self.why_ended(&router);
+            info!(
+                bridge = self.domain,
+                session = shown(self.session),
+                condition = condition.as_str(),
+                "no longer bound"
+            );
+            return Some(Input::Close(StreamError::new(condition)));
+        };
+        self.more = session.queue.end() > self.confirmation.written();
+        let taken = session.taken;
+        drop(router);
+        if self.signal.take_probe() {
+            self.probed = true;
+            self.ask_for_life(context, start, out);
+        }
+        self.window.taken(taken).then_some(Input::Taken(taken))
+    }
+
+    fn why_ended(&self, router: &Router) -> StreamCondition {
+        if router.bridge(&self.domain).is_none() {
+            return StreamCondition::HostGone;
+        }
+        match router.session(self.session) {
+            // This node was declared down; the peer resumes elsewhere.
+            Some(session) if session.attached.is_none() => StreamCondition::SystemShutdown,
+            _ => StreamCondition::Conflict,
+        }
+    }
+
+    fn submit(&mut self, ingress: &Ingress) {
+        if !self.packer.is_empty() {
+            self.window
+                .submit(u64::from(self.packer.count()), self.packer.len() as u64);
+            let (command, raw) = self.packer.finish(self.session, self.stream);
+            ingress.push(command, raw);
+        }
+        if let Some(upto) = self.acknowledge.take() {
+            ingress.propose(&Command::Acknowledge {
+                session: self.session,
+                stream: self.stream,
+                upto,
+            });
+        }
+    }
+
+    fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
+        if self.ended || !context.contact.is_open() {
+            return;
+        }
+        if self.more && out.len() < egress::FILL_BYTES {
+            let router = context.applied.router();
+            if let Some(session) = router.session(self.session) {
+                let cursor = self.confirmation.written();
+                let position = egress::fill(&router, session, cursor, out, &mut self.scratch);
+                self.more = position < session.queue.end();
+                drop(router);
+                let confirmed = self.confirmation.wrote(position);
+                self.acknowledge = confirmed.or(self.acknowledge);
+            }
+        }
+        self.confirmation
+            .ask(start.elapsed(), &context.server.domain, &self.domain, out);
+        // What counts as delivered when written was confirmed just now.
+        self.submit(&context.ingress);
+    }
+
+    fn ask_for_life(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
+        self.confirmation
+            .probe(start.elapsed(), &context.server.domain, &self.domain, out);
+    }
+}

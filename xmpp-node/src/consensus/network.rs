@@ -1,0 +1,204 @@
+//! openraft's way to the other members: requests and one pipelined stream of appends over the links of [`crate::peer`].
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use openraft::OptionalSend;
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::type_config::alias::SnapshotOf;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::rpc::{self, Unreadable};
+use super::state_machine::SnapshotData;
+use super::transfer;
+use super::types::{Member, TypeConfig, Vote};
+use crate::peer::{Link, LinkError, Peers};
+
+/// Between two attempts to reach a member that did not answer.
+const BACKOFF: Duration = Duration::from_millis(20);
+
+/// Makes a [`Client`] for each member.
+#[derive(Clone)]
+pub struct Network {
+    peers: Peers,
+}
+
+impl Network {
+    /// Over these links.
+    #[must_use]
+    pub fn new(peers: Peers) -> Self {
+        Self { peers }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Client;
+
+    async fn new_client(&mut self, target: u64, _: &Member) -> Client {
+        Client {
+            peers: self.peers.clone(),
+            target,
+        }
+    }
+}
+
+/// The way to one member.
+#[derive(Clone)]
+pub struct Client {
+    peers: Peers,
+    target: u64,
+}
+
+impl Client {
+    fn link(&self) -> Result<Link, RPCError<TypeConfig>> {
+        self.peers
+            .link(self.target)
+            .ok_or_else(|| unreachable(LinkError::Down))
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        kind: u8,
+        request: &Q,
+        option: &RPCOption,
+    ) -> Result<A, RPCError<TypeConfig>> {
+        let body = rpc::encode(request);
+        let answer = self
+            .link()?
+            .request(kind, vec![body], option.soft_ttl())
+            .await
+            .map_err(unreachable)?;
+        rpc::decode("answer", &answer).map_err(unreadable)
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Client {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let pieces = rpc::encode_append(&request);
+        let answer = self
+            .link()?
+            .request(rpc::APPEND, pieces, option.soft_ttl())
+            .await
+            .map_err(unreachable)?;
+        rpc::decode("answer to an append", &answer).map_err(unreadable)
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        _: RPCOption,
+    ) -> BoxFuture<
+        's,
+        Result<
+            BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>,
+            RPCError<TypeConfig>,
+        >,
+    >
+    where
+        S: futures::Stream<Item = AppendEntriesRequest<TypeConfig>>
+            + OptionalSend
+            + Unpin
+            + 'static,
+    {
+        Box::pin(async move {
+            let (mut sender, receiver) = self.link()?.stream(rpc::APPENDS).map_err(unreachable)?;
+            // Ends with the stream of answers, which holds its handle. A silent peer ends the link, and so both.
+            let pump = AbortOnDropHandle::new(tokio::spawn(async move {
+                while let Some(request) = input.next().await {
+                    if sender.send(rpc::encode_append(&request)).await.is_err() {
+                        break;
+                    }
+                }
+            }));
+            let answers = stream::unfold(Some((receiver, pump)), |state| async move {
+                let (mut receiver, pump) = state?;
+                let Some(answer) = receiver.recv().await else {
+                    return Some((Err(unreachable(LinkError::Closed)), None));
+                };
+                let answer: Result<StreamAppendResult<TypeConfig>, _> =
+                    rpc::decode("answer to an append", &answer);
+                match answer {
+                    Ok(Ok(done)) => Some((Ok(Ok(done)), Some((receiver, pump)))),
+                    Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
+                    Err(fault) => Some((Err(unreadable(fault)), None)),
+                }
+            });
+            let answers: BoxStream<'s, _> = Box::pin(answers);
+            Ok(answers)
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask(rpc::VOTE, &request, &option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask(rpc::PRE_VOTE, &request, &option).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let link = self
+            .peers
+            .link(self.target)
+            .ok_or_else(|| StreamingError::Unreachable(Unreachable::new(&LinkError::Down)))?;
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = transfer::send(&link, vote, snapshot) => sent.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error))),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.ask(rpc::TRANSFER, &request, &option).await
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(BACKOFF)))
+    }
+}
+
+fn unreachable(error: LinkError) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(&error))
+}
+
+fn unreadable(error: Unreadable) -> RPCError<TypeConfig> {
+    RPCError::Network(NetworkError::new(&error))
+}
+
+/// The body of an answer.
+pub(super) fn answer<T: Serialize>(value: &T) -> Bytes {
+    rpc::encode(value)
+}
