@@ -1,1 +1,3 @@
 //! Helpers of the tests that need more than one part.
+
+pub mod load;

@@ -94,6 +94,13 @@ impl Applied {
         self.seen.load(Ordering::Acquire)
     }
 
+    /// Waits until one of this node's requests is applied. Cancel-safe.
+    pub async fn saw(&self, request: u64) {
+        let mut index = self.index();
+        // The sender lives as long as this does.
+        let _ = index.wait_for(|_| self.seen() >= request).await;
+    }
+
     /// Registers the stream of a session that is about to be bound or resumed.
     pub fn watch_session(&self, session: SessionId) -> Arc<Signal> {
         let signal = Arc::new(Signal::default());

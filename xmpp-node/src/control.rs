@@ -9,7 +9,8 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use xmpp_core::router::{Command, ConfigureError, Limits};
 use xmpp_node_api::admin::{
-    AdminError, Bridge, BridgeSecret, Decision, ErrorCode, Member as Named, Request, Response, Secret,
+    AdminError, Bridge, BridgeSecret, Decision, ErrorCode, Member as Named, Request, Response,
+    Secret,
 };
 use xmpp_node_api::config::name_fault;
 
@@ -35,50 +36,86 @@ impl Node {
         match request {
             Request::Status {} => return Ok(Response::Status(Box::new(self.status()))),
             Request::MayRestart { name } => return self.may_restart(&name).map(Response::Decision),
-            Request::ListBridges { reveal } => return self.list_bridges(reveal).map(Response::Bridges),
-            Request::PutBridge { name, secret } => return self.put_bridge(&name, secret).await.map(Response::Bridge),
+            Request::ListBridges { reveal } => {
+                return self.list_bridges(reveal).map(Response::Bridges);
+            }
+            Request::PutBridge { name, secret } => {
+                return self.put_bridge(&name, secret).await.map(Response::Bridge);
+            }
             Request::RotateBridge { name, secret } => {
-                return self.rotate_bridge(&name, secret).await.map(Response::Bridge);
+                return self
+                    .rotate_bridge(&name, secret)
+                    .await
+                    .map(Response::Bridge);
             }
             Request::Initialize { cluster_id } => self.initialize(&cluster_id).await?,
             Request::Join { address } => {
                 if !self.consensus.members().is_empty() {
                     return Err(failure(self, ConsensusError::AlreadyInitialized));
                 }
-                self.join(&address.to_string()).await.map_err(|error| failure(self, error))?;
+                self.join(&address.to_string())
+                    .await
+                    .map_err(|error| failure(self, error))?;
             }
             Request::AddLearner { id, name, peer } => {
-                let member = Member { name, peer: peer.to_string() };
-                self.consensus.add_learner(id.0, member).await.map_err(|error| failure(self, error))?;
+                let member = Member {
+                    name,
+                    peer: peer.to_string(),
+                };
+                self.consensus
+                    .add_learner(id.0, member)
+                    .await
+                    .map_err(|error| failure(self, error))?;
             }
             Request::ChangeVoters { ids } => {
                 let ids: BTreeSet<u64> = ids.into_iter().map(|id| id.0).collect();
-                self.consensus.change_voters(ids).await.map_err(|error| failure(self, error))?;
+                self.consensus
+                    .change_voters(ids)
+                    .await
+                    .map_err(|error| failure(self, error))?;
             }
             Request::RemoveMember { member } => {
                 let id = self.member(&member)?;
-                self.consensus.remove_member(id).await.map_err(|error| failure(self, error))?;
+                self.consensus
+                    .remove_member(id)
+                    .await
+                    .map_err(|error| failure(self, error))?;
             }
             Request::TransferLeader { to } => {
                 let to = to.map(|to| self.member(&to)).transpose()?;
-                self.consensus.transfer_leader(to).await.map_err(|error| failure(self, error))?;
+                self.consensus
+                    .transfer_leader(to)
+                    .await
+                    .map_err(|error| failure(self, error))?;
             }
             Request::Drain { on } => self.drain(on).await?,
             Request::RetireSecret { name, generation } => {
                 let domain = self.bridge_domain(&name)?;
-                let generation = u32::try_from(generation)
-                    .map_err(|_| AdminError::new(ErrorCode::Invalid, "generation: no such generation"))?;
-                self.configure(&name, &Command::RetireSecret { domain: &domain, generation }).await?;
+                let generation = u32::try_from(generation).map_err(|_| {
+                    AdminError::new(ErrorCode::Invalid, "generation: no such generation")
+                })?;
+                self.configure(
+                    &name,
+                    &Command::RetireSecret {
+                        domain: &domain,
+                        generation,
+                    },
+                )
+                .await?;
             }
             Request::RemoveBridge { name } => {
                 let domain = self.bridge_domain(&name)?;
-                self.configure(&name, &Command::RemoveBridge { domain: &domain }).await?;
+                self.configure(&name, &Command::RemoveBridge { domain: &domain })
+                    .await?;
             }
             Request::Reload {} => {
                 let faults = self.reload();
                 if !faults.is_empty() {
-                    return Err(AdminError::new(ErrorCode::Invalid, faults.join("; "))
-                        .with_fix("mend the files and reload again; what was in force stays in force"));
+                    return Err(
+                        AdminError::new(ErrorCode::Invalid, faults.join("; ")).with_fix(
+                            "mend the files and reload again; what was in force stays in force",
+                        ),
+                    );
                 }
             }
         }
@@ -102,15 +139,20 @@ impl Node {
             None => SealingKey::generate(),
         };
         let key = key.map_err(|error| AdminError::new(ErrorCode::Internal, error.to_string()))?;
-        self.belong_to(cluster_id, key).map_err(|error| failure(self, error))?;
+        self.belong_to(cluster_id, key)
+            .map_err(|error| failure(self, error))?;
         let limits = Limits {
-            queue_stanzas: u32::try_from(self.settings.limits.session_queue_stanzas).unwrap_or(u32::MAX),
+            queue_stanzas: u32::try_from(self.settings.limits.session_queue_stanzas)
+                .unwrap_or(u32::MAX),
             queue_bytes: self.settings.limits.session_queue_bytes as u64,
             state_bytes: self.settings.limits.state_bytes as u64,
             ..Limits::default()
         };
         let domain = &self.settings.domain;
-        self.consensus.initialize(cluster_id, domain, limits).await.map_err(|error| failure(self, error))
+        self.consensus
+            .initialize(cluster_id, domain, limits)
+            .await
+            .map_err(|error| failure(self, error))
     }
 
     async fn drain(&self, on: bool) -> Result<(), AdminError> {
@@ -125,11 +167,17 @@ impl Node {
     }
 
     fn member(&self, named: &Named) -> Result<u64, AdminError> {
-        let found = self.consensus.members().into_iter().find(|(id, member)| match named {
-            Named::Name(name) => member.name == *name,
-            Named::Id(wanted) => *id == wanted.0,
-        });
-        found.map(|(id, _)| id).ok_or_else(|| failure(self, ConsensusError::UnknownMember))
+        let found = self
+            .consensus
+            .members()
+            .into_iter()
+            .find(|(id, member)| match named {
+                Named::Name(name) => member.name == *name,
+                Named::Id(wanted) => *id == wanted.0,
+            });
+        found
+            .map(|(id, _)| id)
+            .ok_or_else(|| failure(self, ConsensusError::UnknownMember))
     }
 
     /// Whether the cluster keeps its quorum when this member stops for a moment.
@@ -138,33 +186,51 @@ impl Node {
         let status = self.status();
         let voters = self.consensus.voters();
         let lagging = status.peers.iter().find(|peer| {
-            peer.id.0 != id && voters.contains(&peer.id.0) && (!peer.reachable || peer.caught_up == Some(false))
+            peer.id.0 != id
+                && voters.contains(&peer.id.0)
+                && (!peer.reachable || peer.caught_up == Some(false))
         });
         let decision = |allowed, reason: String| Ok(Decision { allowed, reason });
         if !voters.contains(&id) {
             return decision(true, format!("{name} does not vote"));
         }
         if let Some(peer) = lagging {
-            return decision(false, format!("{} is not reachable or has not caught up", peer.name));
+            return decision(
+                false,
+                format!("{} is not reachable or has not caught up", peer.name),
+            );
         }
         if !self.streams.contact.is_open() {
-            return decision(false, "this node has no contact with a leader and its quorum".to_owned());
+            return decision(
+                false,
+                "this node has no contact with a leader and its quorum".to_owned(),
+            );
         }
         if self.consensus.leader() == Some(id) && voters.len() > 1 {
             return decision(false, format!("{name} leads: transfer leadership first"));
         }
         if voters.len() < 3 {
-            let reason = format!("the cluster has {} voter(s) and is down while {name} restarts", voters.len());
+            let reason = format!(
+                "the cluster has {} voter(s) and is down while {name} restarts",
+                voters.len()
+            );
             return decision(true, reason);
         }
-        decision(true, "all other voters are reachable and have caught up".to_owned())
+        decision(
+            true,
+            "all other voters are reachable and have caught up".to_owned(),
+        )
     }
 
     /// `cb1.example.test` for `cb1`.
     fn bridge_domain(&self, name: &str) -> Result<String, AdminError> {
-        let fault = name_fault(name).or_else(|| name.contains('.').then_some("must not contain '.'"));
+        let fault =
+            name_fault(name).or_else(|| name.contains('.').then_some("must not contain '.'"));
         if let Some(fault) = fault {
-            return Err(AdminError::new(ErrorCode::Invalid, format!("name: {fault}")));
+            return Err(AdminError::new(
+                ErrorCode::Invalid,
+                format!("name: {fault}"),
+            ));
         }
         Ok(format!("{name}.{}", self.settings.domain))
     }
@@ -172,12 +238,17 @@ impl Node {
     fn list_bridges(&self, reveal: bool) -> Result<Vec<Bridge>, AdminError> {
         let bridges: Vec<_> = {
             let router = self.streams.applied.router();
-            router.bridges().map(|(domain, bridge)| (domain.to_owned(), bridge.secrets.clone())).collect()
+            router
+                .bridges()
+                .map(|(domain, bridge)| (domain.to_owned(), bridge.secrets.clone()))
+                .collect()
         };
         let key = self.streams.sealing.load_full();
         let show = |domain: &str, sealed: &[u8]| {
             let opened = key.as_ref().and_then(|key| key.open(domain, sealed).ok())?;
-            Some(Secret::new(String::from_utf8_lossy(opened.expose_secret()).into_owned()))
+            Some(Secret::new(
+                String::from_utf8_lossy(opened.expose_secret()).into_owned(),
+            ))
         };
         Ok(bridges
             .into_iter()
@@ -187,7 +258,11 @@ impl Node {
                     .iter()
                     .map(|secret| BridgeSecret {
                         generation: secret.generation.into(),
-                        secret: if reveal { show(&domain, &secret.sealed) } else { None },
+                        secret: if reveal {
+                            show(&domain, &secret.sealed)
+                        } else {
+                            None
+                        },
                     })
                     .collect(),
                 domain: self.settings.domain.clone(),
@@ -198,16 +273,40 @@ impl Node {
     async fn put_bridge(&self, name: &str, secret: Option<Secret>) -> Result<Bridge, AdminError> {
         let domain = self.bridge_domain(name)?;
         let (secret, sealed) = self.seal(&domain, secret)?;
-        self.configure(name, &Command::PutBridge { domain: &domain, sealed: &sealed }).await?;
+        self.configure(
+            name,
+            &Command::PutBridge {
+                domain: &domain,
+                sealed: &sealed,
+            },
+        )
+        .await?;
         Ok(self.bridge(name, 1, secret))
     }
 
-    async fn rotate_bridge(&self, name: &str, secret: Option<Secret>) -> Result<Bridge, AdminError> {
+    async fn rotate_bridge(
+        &self,
+        name: &str,
+        secret: Option<Secret>,
+    ) -> Result<Bridge, AdminError> {
         let domain = self.bridge_domain(name)?;
-        let expected = self.streams.applied.router().bridge(&domain).map(xmpp_core::router::Bridge::generation);
+        let expected = self
+            .streams
+            .applied
+            .router()
+            .bridge(&domain)
+            .map(xmpp_core::router::Bridge::generation);
         let expected = expected.ok_or_else(|| unknown_bridge(name))?;
         let (secret, sealed) = self.seal(&domain, secret)?;
-        self.configure(name, &Command::RotateSecret { domain: &domain, expected, sealed: &sealed }).await?;
+        self.configure(
+            name,
+            &Command::RotateSecret {
+                domain: &domain,
+                expected,
+                sealed: &sealed,
+            },
+        )
+        .await?;
         Ok(self.bridge(name, u64::from(expected) + 1, secret))
     }
 
@@ -215,21 +314,34 @@ impl Node {
         Bridge {
             name: name.to_owned(),
             domain: self.settings.domain.clone(),
-            secrets: vec![BridgeSecret { generation, secret: Some(secret) }],
+            secrets: vec![BridgeSecret {
+                generation,
+                secret: Some(secret),
+            }],
         }
     }
 
     fn seal(&self, domain: &str, secret: Option<Secret>) -> Result<(Secret, Vec<u8>), AdminError> {
-        let Some(key) = self.streams.sealing.load_full() else { return Err(not_initialized()) };
-        let internal = |error: sealing::SealingError| AdminError::new(ErrorCode::Internal, error.to_string());
+        let Some(key) = self.streams.sealing.load_full() else {
+            return Err(not_initialized());
+        };
+        let internal =
+            |error: sealing::SealingError| AdminError::new(ErrorCode::Internal, error.to_string());
         let secret = match secret {
-            Some(secret) if secret.expose().is_empty() || secret.expose().len() > MAX_SECRET_BYTES => {
-                return Err(AdminError::new(ErrorCode::Invalid, "secret: must have 1 to 1024 bytes"));
+            Some(secret)
+                if secret.expose().is_empty() || secret.expose().len() > MAX_SECRET_BYTES =>
+            {
+                return Err(AdminError::new(
+                    ErrorCode::Invalid,
+                    "secret: must have 1 to 1024 bytes",
+                ));
             }
             Some(secret) => secret,
             None => generate().map_err(internal)?,
         };
-        let sealed = key.seal(domain, secret.expose().as_bytes()).map_err(internal)?;
+        let sealed = key
+            .seal(domain, secret.expose().as_bytes())
+            .map_err(internal)?;
         Ok((secret, sealed))
     }
 
@@ -238,10 +350,11 @@ impl Node {
             return Err(not_initialized());
         }
         match self.consensus.configure(command).await {
-            Err(ConsensusError::Refused(ConfigureError::Exists)) => {
-                Err(AdminError::new(ErrorCode::BridgeExists, format!("name: there is a bridge {bridge} already"))
-                    .with_fix("rotate its secret instead, or remove it first"))
-            }
+            Err(ConsensusError::Refused(ConfigureError::Exists)) => Err(AdminError::new(
+                ErrorCode::BridgeExists,
+                format!("name: there is a bridge {bridge} already"),
+            )
+            .with_fix("rotate its secret instead, or remove it first")),
             Err(ConsensusError::Refused(ConfigureError::Unknown)) => Err(unknown_bridge(bridge)),
             other => other.map_err(|error| failure(self, error)),
         }
@@ -254,30 +367,47 @@ fn generate() -> Result<Secret, sealing::SealingError> {
     let mut text = String::with_capacity(SECRET_CHARS);
     while text.len() < SECRET_CHARS {
         // Bytes from 248 on would make the first letters likelier.
-        let fair = sealing::random::<64>()?.into_iter().filter(|byte| *byte < 248);
-        text.extend(fair.take(SECRET_CHARS - text.len()).map(|byte| char::from(KINDS[usize::from(byte) % KINDS.len()])));
+        let fair = sealing::random::<64>()?
+            .into_iter()
+            .filter(|byte| *byte < 248);
+        text.extend(
+            fair.take(SECRET_CHARS - text.len())
+                .map(|byte| char::from(KINDS[usize::from(byte) % KINDS.len()])),
+        );
     }
     Ok(Secret::new(text))
 }
 
 fn unknown_bridge(name: &str) -> AdminError {
-    AdminError::new(ErrorCode::UnknownBridge, format!("name: there is no bridge {name}"))
+    AdminError::new(
+        ErrorCode::UnknownBridge,
+        format!("name: there is no bridge {name}"),
+    )
 }
 
 fn not_initialized() -> AdminError {
-    AdminError::new(ErrorCode::NotInitialized, "this node belongs to no cluster yet")
-        .with_fix("`xmpp cluster initialize` on the first node, `xmpp cluster join <address>` on the others")
+    AdminError::new(
+        ErrorCode::NotInitialized,
+        "this node belongs to no cluster yet",
+    )
+    .with_fix(
+        "`xmpp cluster initialize` on the first node, `xmpp cluster join <address>` on the others",
+    )
 }
 
 fn failure(node: &Node, error: ConsensusError) -> AdminError {
     let text = error.to_string();
     let code = match error {
         ConsensusError::NotLeader(_) => {
-            return AdminError::not_leader(node.consensus.leader().map(|id| node.leader_status(id)));
+            return AdminError::not_leader(
+                node.consensus.leader().map(|id| node.leader_status(id)),
+            );
         }
         ConsensusError::AlreadyInitialized => ErrorCode::AlreadyInitialized,
         ConsensusError::UnknownMember => ErrorCode::UnknownMember,
-        ConsensusError::NameTaken(_) | ConsensusError::Refused(_) | ConsensusError::JoinRefused(_) => ErrorCode::Conflict,
+        ConsensusError::NameTaken(_)
+        | ConsensusError::Refused(_)
+        | ConsensusError::JoinRefused(_) => ErrorCode::Conflict,
         ConsensusError::Timeout => ErrorCode::Timeout,
         ConsensusError::Unreachable(_) => ErrorCode::Unavailable,
         ConsensusError::Raft(_) => ErrorCode::Internal,

@@ -39,7 +39,7 @@ use crate::peer::{self, Hello, Peers};
 use crate::sealing::SealingKey;
 use crate::settings::Settings;
 use crate::status::Since;
-use crate::tls::{PeerIdentity, Role, Tls};
+use crate::tls::{self, PeerIdentity, Role, Tls};
 
 /// How often a node without cluster asks its seeds.
 const JOIN_PERIOD: Duration = Duration::from_millis(500);
@@ -47,8 +47,6 @@ const JOIN_PERIOD: Duration = Duration::from_millis(500);
 const STANDING_PERIOD: Duration = Duration::from_millis(50);
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
-/// How often certificates are looked at. The kubelet swaps links, which file watches miss.
-const RELOAD_PERIOD: Duration = Duration::from_secs(10);
 /// How long a bound stream may be silent before it is asked for a sign of life.
 const IDLE: Duration = Duration::from_secs(30);
 /// How long an answer to `<r/>` waits for acceptance.
@@ -156,6 +154,7 @@ impl Node {
             ingress: Arc::clone(&ingress),
             contact: Arc::clone(&contact),
             sealing: Arc::clone(&sealing),
+            member: identity.cluster_id().is_some(),
         };
         let consensus = Consensus::open(
             local,
@@ -235,8 +234,14 @@ impl Node {
         }
         let socket = admin::listen::socket(&listen.socket)
             .await
-            .with_context(|| format!("admin.socket: cannot listen on {}", listen.socket.display()))?;
-        tasks.spawn(admin::serve_socket(socket, control(Arc::clone(self)), self.stop.clone()));
+            .with_context(|| {
+                format!("admin.socket: cannot listen on {}", listen.socket.display())
+            })?;
+        tasks.spawn(admin::serve_socket(
+            socket,
+            control(Arc::clone(self)),
+            self.stop.clone(),
+        ));
         if let Some(address) = listen.admin {
             let listener = admin::listen::tcp(address)
                 .await
@@ -248,11 +253,20 @@ impl Node {
             let listener = admin::listen::tcp(address)
                 .await
                 .with_context(|| format!("metrics.listen: cannot listen on {address}"))?;
-            tasks.spawn(admin::health::serve(listener, self.health(), self.stop.clone()));
+            tasks.spawn(admin::health::serve(
+                listener,
+                self.health(),
+                self.stop.clone(),
+            ));
         }
         self.spawn(tasks, Self::belong);
         self.spawn(tasks, Self::welcome);
-        self.spawn(tasks, Self::reload_certificates);
+        // Every 10 s, on SIGHUP, and on request (`reload`).
+        tasks.spawn(tls::watch(
+            Arc::clone(&self.settings.tls),
+            |_| {},
+            self.stop.clone(),
+        ));
         Ok(())
     }
 
@@ -261,7 +275,10 @@ impl Node {
         Health {
             ready: Arc::new(move || {
                 let ready = ready.readiness();
-                Readiness { ok: ready.is_ok(), reason: ready.err().unwrap_or("ready").to_owned() }
+                Readiness {
+                    ok: ready.is_ok(),
+                    reason: ready.err().unwrap_or("ready").to_owned(),
+                }
             }),
             metrics: Arc::new(move || metrics.observe()),
         }
@@ -270,12 +287,19 @@ impl Node {
     /// The metrics as they are now.
     fn observe(&self) -> String {
         self.metrics.observe(&self.status());
-        self.metrics.observe_reload_failures(self.settings.tls.reload_failures());
+        self.metrics
+            .observe_reload_failures(self.settings.tls.reload_failures());
         let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics.streams.set(count(self.streams.applied.streams()));
-        self.metrics.log_bytes.set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
+        self.metrics
+            .streams
+            .set(count(self.streams.applied.streams()));
+        self.metrics
+            .log_bytes
+            .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
         let queued = self.streams.applied.router().queued_bytes();
-        self.metrics.state_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.metrics
+            .state_bytes
+            .set(i64::try_from(queued).unwrap_or(i64::MAX));
         self.metrics.encode()
     }
 
@@ -294,7 +318,12 @@ impl Node {
     async fn belong(self: Arc<Self>) {
         if self.consensus.members().is_empty() {
             while !self.settings.seeds.is_empty() && self.consensus.members().is_empty() {
-                for seed in &self.settings.seeds {
+                for seed in self
+                    .settings
+                    .seeds
+                    .iter()
+                    .filter(|seed| **seed != self.settings.advertise)
+                {
                     if let Err(error) = self.join(&seed.to_string()).await {
                         tracing::debug!(%seed, %error, "not taken in yet");
                     }
@@ -348,7 +377,7 @@ impl Node {
             .settings
             .cluster_id
             .as_deref()
-            .or(identity.cluster_id());
+            .or_else(|| identity.cluster_id());
         if expected.is_some_and(|expected| expected != cluster_id) {
             return Err(ConsensusError::JoinRefused(format!(
                 "it is cluster {cluster_id}, not the one expected"
@@ -383,13 +412,6 @@ impl Node {
         }
     }
 
-    async fn reload_certificates(self: Arc<Self>) {
-        loop {
-            sleep(RELOAD_PERIOD).await;
-            self.reload();
-        }
-    }
-
     /// Looks whether certificates changed; a bad one is told and the old one stays.
     pub(crate) fn reload(&self) -> Vec<String> {
         match self.settings.tls.reload() {
@@ -407,8 +429,10 @@ impl Node {
         }
     }
 
-    /// Whether stanzas can be accepted now, and if not, why.
-    #[must_use]
+    /// Whether stanzas can be accepted now.
+    ///
+    /// # Errors
+    /// Why not.
     pub fn readiness(&self) -> Result<(), &'static str> {
         if *self.draining.borrow() {
             return Err("the node drains");
@@ -509,6 +533,6 @@ impl peer::PeerTls for PeerPort {
     }
 
     fn server_name(&self, _: &str) -> Option<ServerName<'static>> {
-        Some(crate::tls::unchecked_name())
+        Some(tls::unchecked_name())
     }
 }

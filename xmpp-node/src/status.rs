@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use openraft::ServerState;
 use xmpp_node_api::address::HostPort;
 use xmpp_node_api::status::{
-    Attachment, BridgeState, BridgeStatus, Leader, Ledger, MemberRole, NodeId, NodeRole, NodeStatus, PeerStatus,
-    QueueStatus, Readiness,
+    Attachment, BridgeState, BridgeStatus, Leader, Ledger, MemberRole, NodeId, NodeRole,
+    NodeStatus, PeerStatus, QueueStatus, Readiness,
 };
 use xmpp_node_api::time::Timestamp;
 
@@ -40,7 +40,10 @@ impl Since {
     /// When a member became reachable, or ceased to be.
     pub(crate) fn reachable(&self, id: u64, reachable: bool) -> u64 {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = inner.reachable.entry(id).or_insert_with(|| (reachable, now()));
+        let entry = inner
+            .reachable
+            .entry(id)
+            .or_insert_with(|| (reachable, now()));
         if entry.0 != reachable {
             *entry = (reachable, now());
         }
@@ -77,18 +80,28 @@ impl Node {
         };
         let seen = voters.iter().filter(|id| self.is_reachable(**id)).count();
         let ready = self.readiness();
-        // The order of S26: peers first, the node itself last.
-        let mut peers: Vec<PeerStatus> =
-            members.iter().map(|(id, member)| self.peer(*id, member, leadership.leader, voters.contains(id))).collect();
-        peers.sort_by(|a, b| (a.id.0 == local.id, &a.name).cmp(&(b.id.0 == local.id, &b.name)));
+        let mut peers: Vec<PeerStatus> = members
+            .iter()
+            .filter(|(id, _)| *id != local.id)
+            .map(|(id, member)| self.peer(*id, member, leadership.leader, voters.contains(id)))
+            .collect();
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
         let (digest, configuration_digest, bridges, ledger, cluster) = {
             let router = self.streams.applied.router();
-            let name = |id: u64| members.iter().find_map(|(member, known)| (*member == id).then(|| known.name.clone()));
+            let name = |id: u64| {
+                members
+                    .iter()
+                    .find_map(|(member, known)| (*member == id).then(|| known.name.clone()))
+            };
             let bridges = router.bridges().map(|(domain, bridge)| {
                 let session = bridge.session.and_then(|session| router.session(session));
                 let attached = session.and_then(|session| session.attached);
                 BridgeStatus {
-                    name: domain.strip_suffix(router.domain()).unwrap_or(domain).trim_end_matches('.').to_owned(),
+                    name: domain
+                        .strip_suffix(router.domain())
+                        .unwrap_or(domain)
+                        .trim_end_matches('.')
+                        .to_owned(),
                     jid: domain.to_owned(),
                     attached: attached.map(|at| Attachment {
                         node: name(at.node).unwrap_or_else(|| NodeId(at.node).to_string()),
@@ -103,7 +116,11 @@ impl Node {
                         stanzas: session.queue.len() as u64,
                         bytes: session.queue.cost(),
                     }),
-                    secret_generations: bridge.secrets.iter().map(|secret| secret.generation.into()).collect(),
+                    secret_generations: bridge
+                        .secrets
+                        .iter()
+                        .map(|secret| secret.generation.into())
+                        .collect(),
                     unconfirmed: session.is_some_and(|session| session.unconfirmed),
                 }
             });
@@ -118,7 +135,13 @@ impl Node {
                 unaccounted: known.unaccounted(queued),
             };
             let cluster = (!router.cluster().is_empty()).then(|| router.cluster().to_owned());
-            (router.digest(), router.configuration_digest(), bridges.collect(), ledger, cluster)
+            (
+                router.digest(),
+                router.configuration_digest(),
+                bridges.collect(),
+                ledger,
+                cluster,
+            )
         };
         NodeStatus {
             name: local.name.clone(),
@@ -135,7 +158,10 @@ impl Node {
             votes_needed: u32::try_from(voters.len() / 2 + 1).unwrap_or(u32::MAX),
             votes_seen: u32::try_from(seen).unwrap_or(u32::MAX),
             last_state_change: Timestamp::from_unix_ms(self.since.state(leadership.state)),
-            ready: Readiness { ok: ready.is_ok(), reason: ready.err().unwrap_or("ready").to_owned() },
+            ready: Readiness {
+                ok: ready.is_ok(),
+                reason: ready.err().unwrap_or("ready").to_owned(),
+            },
             draining: *self.draining.borrow(),
             peers,
             bridges,
@@ -153,7 +179,11 @@ impl Node {
             name: member.name.clone(),
             id: NodeId(id),
             address: address(member).unwrap_or_else(|| self.settings.advertise.clone()),
-            role: if votes { MemberRole::Voter } else { MemberRole::Learner },
+            role: if votes {
+                MemberRole::Voter
+            } else {
+                MemberRole::Learner
+            },
             leader: leader == Some(id),
             reachable,
             since: Timestamp::from_unix_ms(self.since.reachable(id, reachable)),
@@ -163,10 +193,16 @@ impl Node {
 
     /// How a leader is named to those who ask.
     pub(crate) fn leader_status(&self, id: u64) -> Leader {
-        let member = self.consensus.members().into_iter().find_map(|(member, known)| (member == id).then_some(known));
+        let member = self
+            .consensus
+            .members()
+            .into_iter()
+            .find_map(|(member, known)| (member == id).then_some(known));
         Leader {
             id: NodeId(id),
-            name: member.as_ref().map_or_else(|| NodeId(id).to_string(), |member| member.name.clone()),
+            name: member
+                .as_ref()
+                .map_or_else(|| NodeId(id).to_string(), |member| member.name.clone()),
             address: member.as_ref().and_then(address),
         }
     }
@@ -178,6 +214,8 @@ fn address(member: &Member) -> Option<HostPort> {
 
 /// Milliseconds since 1970.
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

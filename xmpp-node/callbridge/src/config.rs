@@ -169,7 +169,10 @@ impl std::str::FromStr for HostPort {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Self::from(address));
         }
-        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let bracketed = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        let bare = bracketed.unwrap_or(text);
         if bare.parse::<std::net::IpAddr>().is_ok() {
             return Ok(Self {
                 host: bare.to_owned(),

@@ -226,15 +226,14 @@ pub(crate) fn stream_error(element: &Element) -> Option<Failure> {
     if !element.is("error", ns::STREAMS) {
         return None;
     }
-    let text = std::str::from_utf8(element.bytes()).unwrap_or_default();
-    let condition = text.split('<').skip(2).find_map(|child| {
-        let end = child.find([' ', '/', '>', '\t', '\r', '\n'])?;
-        let (name, _) = child.split_at(end);
-        StreamCondition::ALL
-            .iter()
-            .copied()
-            .find(|condition| condition.as_str() == name)
-    });
+    let named = element
+        .children()
+        .find(|(_, namespace)| namespace == ns::STREAM_ERRORS);
+    let known = |name: &str| {
+        let mut conditions = StreamCondition::ALL.iter().copied();
+        conditions.find(|condition| condition.as_str() == name)
+    };
+    let condition = named.and_then(|(name, _)| known(name));
     Some(Failure::Stream(
         condition.unwrap_or(StreamCondition::UndefinedCondition),
     ))

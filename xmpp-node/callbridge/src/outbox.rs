@@ -90,10 +90,7 @@ impl Outbox {
             let mut room = pin!(self.room.notified());
             // Registered before the look, so that room made in between is not missed.
             room.as_mut().enable();
-            let queue = self.lock();
-            let done = queue.closed || self.has_room(&queue, bytes);
-            drop(queue);
-            if done {
+            if self.would_take(bytes) {
                 return;
             }
             room.await;
@@ -158,6 +155,11 @@ impl Outbox {
         self.lock().dead = true;
         self.close();
         self.accepted.send_modify(|_| ());
+    }
+
+    fn would_take(&self, bytes: usize) -> bool {
+        let queue = self.lock();
+        queue.closed || self.has_room(&queue, bytes)
     }
 
     fn has_room(&self, queue: &Queue, bytes: usize) -> bool {

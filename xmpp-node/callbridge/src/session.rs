@@ -16,6 +16,8 @@
 //! Invariants: `written <= held`; a stanza is written at most once between two of `enabled`, `resumed`, `plain`;
 //! `told <= confirmed <= received` (all mod 2^32). What is held is bounded by whoever pushes, see [`Window`](crate::Window).
 
+mod up;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -23,6 +25,7 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use xmpp_core::ns;
 
+use self::up::Up;
 use crate::config::Timing;
 
 /// Counts, and stanzas that are not accepted yet.
@@ -181,8 +184,7 @@ impl Session {
     /// Something was received, whatever it was: the server lives.
     pub fn heard(&mut self, now: Instant) {
         if let Link::Up(up) = &mut self.link {
-            up.heard = now;
-            up.probed = None;
+            up.heard(now);
         }
     }
 
@@ -208,7 +210,7 @@ impl Session {
         }
         self.confirmed = receipt.number;
         if let Link::Up(up) = &mut self.link {
-            up.owing_since.get_or_insert(now);
+            up.owes(now);
         }
     }
 
@@ -227,7 +229,7 @@ impl Session {
             .inspect_err(|_| self.previd = None)?;
         self.written -= newly;
         if let Link::Up(up) = &mut self.link {
-            up.outstanding = false;
+            up.answered();
         }
         Ok(newly)
     }
@@ -235,7 +237,7 @@ impl Session {
     /// `<r/>` was received.
     pub fn asked(&mut self) {
         if let Link::Up(up) = &mut self.link {
-            up.answer = true;
+            up.asked();
         }
     }
 
@@ -261,35 +263,21 @@ impl Session {
 
     /// When [`fill`](Self::fill) and [`is_silent`](Self::is_silent) must be called next at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let Link::Up(up) = &self.link else {
-            return None;
-        };
-        let probe = match up.probed {
-            None => up.heard + self.timing.ask_when_idle,
-            Some(probed) => probed + (self.timing.silence - self.timing.ask_when_idle),
-        };
-        let answer = up
-            .owing_since
-            .map(|since| since + self.timing.acknowledge_after);
-        let question = up.unasked_since.filter(|_| !up.outstanding);
-        let question = question.map(|since| since + self.timing.ask_after);
-        [answer, question]
-            .into_iter()
-            .flatten()
-            .chain([probe])
-            .min()
+        match &self.link {
+            Link::Up(up) => Some(up.deadline(&self.timing)),
+            Link::Down | Link::Plain => None,
+        }
     }
 
     /// Whether the server was asked and has been silent for too long since. Call it only after what can be read was read.
     pub fn is_silent(&self, now: Instant) -> bool {
-        let patience = self.timing.silence - self.timing.ask_when_idle;
-        matches!(&self.link, Link::Up(Up { probed: Some(probed), .. }) if now >= *probed + patience)
+        matches!(&self.link, Link::Up(up) if up.is_silent(&self.timing, now))
     }
 
     /// Makes everything that waits for a time due now: the stream is about to be closed.
     pub fn hasten(&mut self) {
         if let Link::Up(up) = &mut self.link {
-            up.hasty = true;
+            up.hasten();
         }
     }
 
@@ -320,13 +308,7 @@ impl Session {
     fn write_answer(&mut self, out: &mut BytesMut, now: Instant) {
         let Link::Up(up) = &mut self.link else { return };
         let owed = self.confirmed.wrapping_sub(self.told);
-        let waited = up
-            .owing_since
-            .is_some_and(|since| now >= since + self.timing.acknowledge_after);
-        let due = owed >= self.timing.acknowledge_every || (owed > 0 && (waited || up.hasty));
-        if due || up.answer {
-            up.answer = false;
-            up.owing_since = None;
+        if up.must_answer(owed, &self.timing, now) {
             self.told = self.confirmed;
             // Writing to a BytesMut cannot fail.
             let _ = write!(out, "<a xmlns='{}' h='{}'/>", ns::SM, self.told);
@@ -335,22 +317,7 @@ impl Session {
 
     fn write_question(&mut self, out: &mut BytesMut, appended: usize, now: Instant) {
         let Link::Up(up) = &mut self.link else { return };
-        if appended > 0 {
-            up.unasked = up.unasked.saturating_add(appended as u32);
-            up.unasked_since.get_or_insert(now);
-        }
-        let waited = up
-            .unasked_since
-            .is_some_and(|since| now >= since + self.timing.ask_after);
-        let due = up.unasked >= self.timing.ask_every || (up.unasked > 0 && (waited || up.hasty));
-        let idle = up.probed.is_none() && now >= up.heard + self.timing.ask_when_idle;
-        if (due && !up.outstanding) || idle {
-            if idle {
-                up.probed = Some(now);
-            }
-            up.outstanding = true;
-            up.unasked = 0;
-            up.unasked_since = None;
+        if up.must_ask(appended, &self.timing, now) {
             let _ = write!(out, "<r xmlns='{}'/>", ns::SM);
         }
     }
@@ -409,36 +376,7 @@ enum Link {
     Up(Up),
 }
 
-/// What is only known while a connection stands.
-#[derive(Debug)]
-struct Up {
-    /// When anything was received last.
-    heard: Instant,
-    /// When `<r/>` was sent because nothing was heard.
-    probed: Option<Instant>,
-    /// An `<r/>` is not answered yet.
-    outstanding: bool,
-    /// Stanzas written since the last `<r/>`, and since when there are any.
-    unasked: u32,
-    unasked_since: Option<Instant>,
-    /// The server asked.
-    answer: bool,
-    /// Since when something is confirmed and not told.
-    owing_since: Option<Instant>,
-    hasty: bool,
-}
-
-impl Up {
-    fn new(now: Instant) -> Self {
-        Self {
-            heard: now,
-            probed: None,
-            outstanding: false,
-            unasked: 0,
-            unasked_since: None,
-            answer: false,
-            owing_since: None,
-            hasty: false,
-        }
-    }
-}
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod tests;

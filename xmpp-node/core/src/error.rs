@@ -1,6 +1,7 @@
 //! What may go wrong on a stream and with a stanza, by the names of RFC 6120.
 //!
-//! The only place where a fault becomes a wire condition. Knows nothing of streams, sockets or routing.
+//! The only place where a fault becomes a wire condition. Knows nothing of streams, sockets or
+//! routing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -169,7 +170,8 @@ impl ErrorType {
 }
 
 impl StanzaCondition {
-    /// The type RFC 6120, 8.3.3 gives to the condition; where it leaves a choice, the one that stops useless retries.
+    /// The type RFC 6120, 8.3.3 gives to the condition; where it leaves a choice, the one that
+    /// stops useless retries.
     pub const fn error_type(self) -> ErrorType {
         match self {
             Self::BadRequest
@@ -225,7 +227,8 @@ impl StanzaCondition {
         }
     }
 
-    /// The condition of a number written by [`code`](Self::code); `None` for a number this version does not know.
+    /// The condition of a number written by [`code`](Self::code); `None` for a number this version
+    /// does not know.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL
             .iter()
@@ -270,7 +273,8 @@ impl StreamError {
         self
     }
 
-    /// Sends the peer to `host`: name or address with an optional port, IPv6 in brackets (RFC 6120, 4.9.3.19).
+    /// Sends the peer to `host`: name or address with an optional port, IPv6 in brackets (RFC 6120,
+    /// 4.9.3.19).
     pub fn see_other_host(host: impl Into<String>) -> Self {
         Self {
             value: Some(host.into()),
@@ -278,7 +282,8 @@ impl StreamError {
         }
     }
 
-    /// `<stream:error>` with the condition and what belongs to it; the stream's end tag is not part of it.
+    /// `<stream:error>` with the condition and what belongs to it; the stream's end tag is not part
+    /// of it.
     pub fn to_xml(&self) -> String {
         let name = self.condition.as_str();
         let mut xml = format!("<stream:error><{name} xmlns='{}'", ns::STREAM_ERRORS);

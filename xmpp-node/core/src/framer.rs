@@ -3,8 +3,8 @@
 //! One incremental machine over one buffer. The scanner finds the end of each token without looking
 //! at a byte twice; a complete token is checked at once against XML 1.0, Namespaces in XML 1.0, the
 //! restrictions of RFC 6120, 11.1 and the limits; a complete element is cut out of the buffer
-//! without copying. So whoever gets an [`Element`] may trust it, and a peer cannot make us keep more
-//! than the limits say.
+//! without copying. So whoever gets an [`Element`] may trust it, and a peer cannot make us keep
+//! more than the limits say.
 //!
 //! | Where | Allowed | Gives |
 //! |---|---|---|
@@ -289,7 +289,8 @@ pub enum FrameError {
     /// A bound of [`Limits`], or more than 128 namespace declarations in scope at one place.
     #[error("{0}")]
     LimitExceeded(&'static str),
-    /// The header's prefix is not `stream`, or an element uses a prefix that only the header declares.
+    /// The header's prefix is not `stream`, or an element uses a prefix that only the header
+    /// declares.
     #[error("namespace prefix is not supported here")]
     BadNamespacePrefix,
     /// The header's namespace is not that of streams.
@@ -313,6 +314,8 @@ const MIN_STANZA_BYTES: usize = 10_000;
 /// Positions are kept in 32 bits.
 const MAX_BYTES: usize = 1 << 30;
 
+#[cfg(test)]
+mod header_tests;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]

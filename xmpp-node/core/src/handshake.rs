@@ -1,11 +1,13 @@
 //! The digest by which a component proves that it knows its secret (XEP-0114, 3).
 //!
-//! Knows neither streams nor where secrets come from. SHA-1 is what the standard fixes; the stream runs inside TLS.
+//! Knows neither streams nor where secrets come from. SHA-1 is what the standard fixes; the stream
+//! runs inside TLS.
 
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA1_OUTPUT_LEN};
 use subtle::ConstantTimeEq;
 
-/// The handshake a component sends: lower-case hexadecimal SHA-1 of the stream id followed by the secret.
+/// The handshake a component sends: lower-case hexadecimal SHA-1 of the stream id followed by the
+/// secret.
 ///
 /// `stream_id` is the `id` of the response header with XML escapes decoded (XEP-0114, 3).
 pub fn digest(stream_id: &str, secret: &[u8]) -> String {
@@ -19,7 +21,8 @@ pub fn digest(stream_id: &str, secret: &[u8]) -> String {
 
 /// Whether `presented` is the digest of `secret`, in either case of letters.
 ///
-/// Takes the same time for every `presented` of the right length, so it tells nothing about the secret.
+/// Takes the same time for every `presented` of the right length, so it tells nothing about the
+/// secret.
 pub fn verify(stream_id: &str, secret: &[u8], presented: &str) -> bool {
     let expected = digest(stream_id, secret);
     let presented = presented

@@ -1,7 +1,7 @@
 //! Addresses of the network: `local@domain/resource` (RFC 7622).
 //!
-//! A [`Jid`] is normalised once, when it is parsed, so that comparing two is comparing bytes. Knows nothing of who is
-//! served or routed where.
+//! A [`Jid`] is normalised once, when it is parsed, so that comparing two is comparing bytes. Knows
+//! nothing of who is served or routed where.
 
 mod parts;
 
@@ -16,7 +16,8 @@ pub const MAX_PART_BYTES: usize = 1023;
 
 /// A normalised address. Cloning copies no text.
 ///
-/// Ordered by its text, so a bare JID stands directly before the full JIDs that belong to it or further ahead.
+/// Ordered by its text, so a bare JID stands directly before the full JIDs that belong to it or
+/// further ahead.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Jid {
     text: Arc<str>,
@@ -27,8 +28,9 @@ pub struct Jid {
 }
 
 impl Jid {
-    /// Reads and normalises an address: PRECIS profiles for localpart and resourcepart, IDNA for the domainpart,
-    /// whose trailing dot is dropped. IPv4 addresses and IPv6 addresses in brackets are domainparts too.
+    /// Reads and normalises an address: PRECIS profiles for localpart and resourcepart, IDNA for
+    /// the domainpart, whose trailing dot is dropped. IPv4 addresses and IPv6 addresses in brackets
+    /// are domainparts too.
     ///
     /// # Errors
     /// [`JidError`] names the part that is missing, too long or holds what it may not.
@@ -112,7 +114,8 @@ impl Jid {
         Ok(Self::join(self.local(), self.domain(), Some(&resource)))
     }
 
-    /// Joins normalised parts, each at most [`MAX_PART_BYTES`] long, so that offsets fit into 16 bits.
+    /// Joins normalised parts, each at most [`MAX_PART_BYTES`] long, so that offsets fit into 16
+    /// bits.
     fn join(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
         let mut text = String::with_capacity(
             local.map_or(0, |local| local.len() + 1)
@@ -164,7 +167,8 @@ impl Serialize for Jid {
     }
 }
 
-/// Takes the text as normalised: what one node wrote must read the same on every other, whatever Unicode it knows.
+/// Takes the text as normalised: what one node wrote must read the same on every other, whatever
+/// Unicode it knows.
 impl<'de> Deserialize<'de> for Jid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;

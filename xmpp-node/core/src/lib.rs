@@ -1,6 +1,7 @@
 //! XMPP protocol and decisions: framer, stanza, stream machines, and the replicated router.
 //!
-//! Deliberately knows no async runtime, clock, socket, file or randomness: time, bytes and random numbers are arguments.
+//! Deliberately knows no async runtime, clock, socket, file or randomness: time, bytes and random
+//! numbers are arguments.
 //!
 //! Modules in reading order:
 //!

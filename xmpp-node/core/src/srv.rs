@@ -11,16 +11,19 @@ pub struct Target {
     pub weight: u16,
     /// TCP port.
     pub port: u16,
-    /// Host name as published. A trailing dot may be there; the single dot `.` says that there is no service.
+    /// Host name as published. A trailing dot may be there; the single dot `.` says that there is
+    /// no service.
     pub host: String,
 }
 
-/// Orders `targets` for one round of attempts: by priority, within it by the weighted draw of RFC 2782.
+/// Orders `targets` for one round of attempts: by priority, within it by the weighted draw of RFC
+/// 2782.
 ///
 /// `draw(max)` returns a uniform number in `0..=max`; a number above `max` is taken as `max`.
 /// Each call of `order` gives a new order, so a peer calls it for every round.
 pub fn order(mut targets: Vec<Target>, draw: &mut dyn FnMut(u32) -> u32) -> Vec<Target> {
-    // Weight 0 stands first within its priority, so that only a draw of exactly 0 chooses it. The sort is stable.
+    // Weight 0 stands first within its priority, so that only a draw of exactly 0 chooses it. The
+    // sort is stable.
     targets.sort_by_key(|target| (target.priority, target.weight != 0));
     let mut ordered = Vec::with_capacity(targets.len());
     while let Some(first) = targets.first() {
@@ -63,7 +66,8 @@ mod tests {
         }
     }
 
-    /// SplitMix64, so that the draws are the same in each run; reduced without noticeable bias for small `max`.
+    /// SplitMix64, so that the draws are the same in each run; reduced without noticeable bias for
+    /// small `max`.
     fn draws(mut seed: u64) -> impl FnMut(u32) -> u32 {
         move |max| {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -133,7 +137,8 @@ mod tests {
         assert!(order(Vec::new(), &mut |_| 0).is_empty());
     }
 
-    /// P36. Of the weights 0, 10, 30, 60 a draw in 0..=100 gives the first place 1, 10, 30, 60 times in 101.
+    /// P36. Of the weights 0, 10, 30, 60 a draw in 0..=100 gives the first place 1, 10, 30, 60
+    /// times in 101.
     #[test]
     fn rfc_2782_first_places_of_100_000_draws_pass_a_chi_square_test() {
         const ROUNDS: u32 = 100_000;

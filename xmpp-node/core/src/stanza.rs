@@ -101,12 +101,13 @@ pub struct Stanza {
 }
 
 impl Stanza {
-    /// Reads an element of a stream whose content namespace is `content_ns` and whose header had the
-    /// `xml:lang` `stream_lang`. `None`: it is no stanza, but belongs to a negotiation or the like.
+    /// Reads an element of a stream whose content namespace is `content_ns` and whose header had
+    /// the `xml:lang` `stream_lang`. `None`: it is no stanza, but belongs to a negotiation or the
+    /// like.
     ///
     /// Of messages and presences, children `<stanza-id/>` (XEP-0359, 4) that claim to be by
-    /// `drop_stanza_id_by`, our own domain, are dropped: only we may write those. No other content is
-    /// ever changed.
+    /// `drop_stanza_id_by`, our own domain, are dropped: only we may write those. No other content
+    /// is ever changed.
     ///
     /// # Errors
     /// `invalid-namespace` for a stanza of another namespace, `bad-namespace-prefix` for a stanza
@@ -152,9 +153,9 @@ impl Stanza {
         Ok(Some(stanza))
     }
 
-    /// The fault of the stanza itself that is answered by one error, if it has one: `bad-request` for
-    /// an IQ without `id`, without a known `type` or with the wrong number of children and for a
-    /// presence of unknown type, `jid-malformed` for a `to` that is no address (RFC 6120, 8.2.3,
+    /// The fault of the stanza itself that is answered by one error, if it has one: `bad-request`
+    /// for an IQ without `id`, without a known `type` or with the wrong number of children and for
+    /// a presence of unknown type, `jid-malformed` for a `to` that is no address (RFC 6120, 8.2.3,
     /// 8.3.3.1, 8.3.3.8). A stanza with a fault that is not [`answerable`](Self::answerable) is
     /// dropped.
     pub fn reject(&self) -> Option<StanzaCondition> {
@@ -195,9 +196,9 @@ impl Stanza {
     /// Appends the rewritten start tag and returns its length in bytes; [`content`](Self::content)
     /// belongs behind it.
     ///
-    /// `from` and `to` come first, normalised, and only if they are addresses. The declaration of the
-    /// content namespace is left out, so that the stanza takes that of the stream it is written to.
-    /// The other attributes follow as sent, and the `xml:lang` that was inherited.
+    /// `from` and `to` come first, normalised, and only if they are addresses. The declaration of
+    /// the content namespace is left out, so that the stanza takes that of the stream it is written
+    /// to. The other attributes follow as sent, and the `xml:lang` that was inherited.
     pub fn write_to(&self, out: &mut BytesMut) -> u32 {
         let before = out.len();
         out.reserve(self.tag.len() + 128);

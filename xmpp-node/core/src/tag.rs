@@ -34,6 +34,14 @@ impl<'a> Name<'a> {
         }
     }
 
+    /// Bytes as written, with prefix and colon.
+    pub(crate) fn len(self) -> usize {
+        match self.prefix.len() {
+            0 => self.local.len(),
+            prefix => prefix + 1 + self.local.len(),
+        }
+    }
+
     /// Whether it is this name without a prefix.
     pub(crate) fn is(self, local: &str) -> bool {
         self.prefix.is_empty() && self.local == local
@@ -76,7 +84,8 @@ impl<'a> TagReader<'a> {
     /// `tag` reaches from `<` to the first `>` outside of quotes.
     ///
     /// # Errors
-    /// `NotWellFormed` when no name begins the tag or when it has a character that XML cannot carry.
+    /// `NotWellFormed` when no name begins the tag or when it has a character that XML cannot
+    /// carry.
     pub(crate) fn new(tag: &'a str) -> Result<Self, FrameError> {
         if !tag.is_ascii() {
             text::check_noncharacters(tag.as_bytes())?;

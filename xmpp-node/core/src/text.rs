@@ -56,11 +56,15 @@ pub(crate) fn unescape_text(raw: &str) -> Cow<'_, str> {
 
 /// Replaces what begins with one of the few characters that do not stand for themselves.
 fn unescape(raw: &str, attribute: bool) -> Cow<'_, str> {
-    let special =
-        |byte: u8| byte == b'&' || byte == b'\r' || attribute && matches!(byte, b'\n' | b'\t');
-    if !raw.bytes().any(special) {
+    // Without branches, as in `is_special_in_text`: nearly always there is nothing to replace.
+    if !raw
+        .bytes()
+        .fold(false, |found, byte| found | (byte == b'&') | (byte < b' '))
+    {
         return Cow::Borrowed(raw);
     }
+    let special =
+        |byte: u8| byte == b'&' || byte == b'\r' || attribute && matches!(byte, b'\n' | b'\t');
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = rest.bytes().position(special) {
@@ -226,13 +230,15 @@ pub(crate) const fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// `NameStartChar` beyond ASCII (XML 1.0, 2.3).
+/// `NameStartChar` beyond ASCII (XML 1.0, 2.3), without U+FDF0 to U+FFFD: those compatibility forms
+/// are used in no name, and a parser as common as rxml refuses them, so a peer could break the streams
+/// of others by a stanza that we pass on.
 const fn is_name_start(c: char) -> bool {
     matches!(c,
         '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}' | '\u{370}'..='\u{37d}'
         | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}' | '\u{2070}'..='\u{218f}'
         | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}' | '\u{f900}'..='\u{fdcf}'
-        | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}')
+        | '\u{10000}'..='\u{effff}')
 }
 
 /// What `NameChar` has beyond ASCII in addition to [`is_name_start`].
@@ -244,7 +250,8 @@ const fn is_name(c: char) -> bool {
 pub(crate) const NAME_START: u8 = 1;
 /// ASCII that may follow in a name.
 pub(crate) const NAME: u8 = 2;
-/// Bytes that stand for themselves everywhere: no markup, quote, white space but the space, control.
+/// Bytes that stand for themselves everywhere: no markup, quote, white space but the space,
+/// control.
 pub(crate) const PLAIN: u8 = 4;
 /// Control characters that XML cannot carry.
 pub(crate) const CONTROL: u8 = 8;
@@ -333,6 +340,17 @@ mod tests {
         assert_eq!(qualified_name("\u{e9}\u{b7}>"), Ok((4, 0)));
         for text in ["", ":a", "a:", "1a", "-a", "a:1", "\u{b7}a", "\u{d7}"] {
             assert!(qualified_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_character_is_accepted_in_names_that_rxml_refuses() {
+        for c in '\0'..=char::MAX {
+            for name in [String::from(c), format!("a{c}")] {
+                if qualified_name(&name).is_ok_and(|(length, _)| length == name.len()) {
+                    assert!(rxml::NcName::try_from(name).is_ok(), "{c:?}");
+                }
+            }
         }
     }
 

@@ -32,6 +32,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// How long the peer may take to close its side after we closed ours (RFC 6120, 4.4).
 const CLOSING: Duration = Duration::from_secs(3);
 
+/// How long our end of the stream waits for what the peer sent before its own to be accepted.
+const ACCEPTANCE: Duration = Duration::from_secs(5);
+
 /// Bounds of one stream.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
@@ -132,8 +135,14 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             connection.heard();
         }
     }
-    connection.detach();
+    let detached = connection.detach();
     drop(unproved);
+    if let Some(request) = detached
+        && connection.closed_by_peer
+    {
+        // A peer that ends its stream in order may take our end as the word that all it sent was accepted.
+        let _ = timeout(ACCEPTANCE, connection.context.applied.saw(request)).await;
+    }
     let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
 }
 
@@ -370,9 +379,9 @@ impl Connection {
         }
     }
 
-    /// The stream is over: what was read is submitted, then the session is given up.
-    fn detach(&mut self) {
+    /// The stream is over: what was read is submitted, then the session is given up by the request that is returned.
+    fn detach(&mut self) -> Option<u64> {
         let serving = std::mem::replace(&mut self.serving, Serving::Nothing);
-        serving.detach(&self.context, self.closed_by_peer);
+        serving.detach(&self.context, self.closed_by_peer)
     }
 }

@@ -326,22 +326,22 @@ impl Serving {
         [idle, question, owed].into_iter().flatten().min()
     }
 
-    /// Gives the session up.
-    pub(super) fn detach(mut self, context: &StreamContext, closed_by_peer: bool) {
+    /// Gives the session up; returns the number of the request that says so.
+    pub(super) fn detach(mut self, context: &StreamContext, closed_by_peer: bool) -> Option<u64> {
         self.submit(&context.ingress);
         let (session, signal, stream) = match &self {
-            Self::Nothing => return,
+            Self::Nothing => return None,
             Self::Asked(asked) => (asked.session, &asked.signal, asked.request),
             Self::Bound(bound) => (bound.session, &bound.signal, bound.stream),
         };
-        if !matches!(&self, Self::Bound(bound) if bound.ended) {
-            context.ingress.propose(&Command::Detach {
-                session,
-                stream,
-                closed: closed_by_peer,
-            });
-        }
         context.applied.unwatch_session(session, signal);
+        let over = matches!(&self, Self::Bound(bound) if bound.ended);
+        let detach = Command::Detach {
+            session,
+            stream,
+            closed: closed_by_peer,
+        };
+        (!over).then(|| context.ingress.propose(&detach))
     }
 }
 

@@ -15,7 +15,7 @@ pub mod log;
 pub mod members;
 pub mod snapshot;
 pub mod state_machine;
-pub mod transfer;
+
 pub mod types;
 
 mod compaction;
@@ -27,6 +27,7 @@ mod propose;
 mod rpc;
 mod service;
 mod timers;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,6 +41,7 @@ use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 use xmpp_core::router::ConfigureError;
 
 use crate::applied::Applied;
@@ -167,6 +169,8 @@ pub struct Parts {
     pub contact: Arc<Contact>,
     /// The sealing key, once known.
     pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
+    pub member: bool,
 }
 
 impl Consensus {
@@ -186,8 +190,16 @@ impl Consensus {
             ingress,
             contact,
             sealing,
+            member,
         } = parts;
-        let log = SegmentLog::open(&dir.join("log"), LogOptions::default())?;
+        let log = SegmentLog::open(
+            &dir.join("log"),
+            LogOptions {
+                must_exist: member,
+                ..LogOptions::default()
+            },
+        )?;
+        info!(recovery = ?log.recovery(), "log");
         let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
         let state_machine =
@@ -398,8 +410,7 @@ fn raft_config(timing: &Timing) -> anyhow::Result<Config> {
         purge_batch_size: 256,
         replication_lag_threshold: 5000,
         max_payload_entries: 300,
-        install_snapshot_timeout: 10_000,
-        send_snapshot_timeout: 60_000,
+        install_snapshot_timeout: 60_000,
         ..Config::default()
     };
     Ok(config.validate()?)

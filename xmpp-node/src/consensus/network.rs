@@ -1,9 +1,10 @@
 //! openraft's way to the other members: requests and one pipelined stream of appends over the links of [`crate::peer`].
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{StreamExt, stream};
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -29,14 +30,14 @@ const BACKOFF: Duration = Duration::from_millis(20);
 
 /// Makes a [`Client`] for each member.
 #[derive(Clone)]
-pub struct Network {
+pub(super) struct Network {
     peers: Peers,
 }
 
 impl Network {
     /// Over these links.
     #[must_use]
-    pub fn new(peers: Peers) -> Self {
+    pub(super) fn new(peers: Peers) -> Self {
         Self { peers }
     }
 }
@@ -48,15 +49,26 @@ impl RaftNetworkFactory<TypeConfig> for Network {
         Client {
             peers: self.peers.clone(),
             target,
+            stream: rpc::APPENDS,
+        }
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, _: &Member) -> Client {
+        Client {
+            peers: self.peers.clone(),
+            target,
+            stream: rpc::HEARTBEATS,
         }
     }
 }
 
 /// The way to one member.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     peers: Peers,
     target: u64,
+    /// The kind of its stream of appends.
+    stream: u8,
 }
 
 impl Client {
@@ -117,26 +129,35 @@ impl RaftNetworkV2<TypeConfig> for Client {
             + 'static,
     {
         Box::pin(async move {
-            let (mut sender, receiver) = self.link()?.stream(rpc::APPENDS).map_err(unreachable)?;
+            let (mut sender, receiver) = self.link()?.stream(self.stream).map_err(unreachable)?;
             // Ends with the stream of answers, which holds its handle. A silent peer ends the link, and so both.
+            let sent = Arc::new(AtomicU64::new(0));
+            let counted = Arc::clone(&sent);
             let pump = AbortOnDropHandle::new(tokio::spawn(async move {
                 while let Some(request) = input.next().await {
+                    // Counted before it is sent, so an answer is never ahead of the count.
+                    counted.fetch_add(1, Ordering::AcqRel);
                     if sender.send(rpc::encode_append(&request)).await.is_err() {
                         break;
                     }
                 }
             }));
-            let answers = stream::unfold(Some((receiver, pump)), |state| async move {
-                let (mut receiver, pump) = state?;
-                let Some(answer) = receiver.recv().await else {
-                    return Some((Err(unreachable(LinkError::Closed)), None));
-                };
-                let answer: Result<StreamAppendResult<TypeConfig>, _> =
-                    rpc::decode("answer to an append", &answer);
-                match answer {
-                    Ok(Ok(done)) => Some((Ok(Ok(done)), Some((receiver, pump)))),
-                    Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
-                    Err(fault) => Some((Err(unreadable(fault)), None)),
+            let answers = stream::unfold(Some((receiver, pump, 0)), move |state| {
+                let sent = Arc::clone(&sent);
+                async move {
+                    let (mut receiver, pump, answered) = state?;
+                    let Some(answer) = receiver.recv().await else {
+                        // Nothing more to send and nothing unanswered is the orderly end.
+                        let orderly = sent.load(Ordering::Acquire) == answered;
+                        return (!orderly).then(|| (Err(unreachable(LinkError::Closed)), None));
+                    };
+                    let answer: Result<StreamAppendResult<TypeConfig>, _> =
+                        rpc::decode("answer to an append", &answer);
+                    match answer {
+                        Ok(Ok(done)) => Some((Ok(Ok(done)), Some((receiver, pump, answered + 1)))),
+                        Ok(Err(refused)) => Some((Ok(Err(refused)), None)),
+                        Err(fault) => Some((Err(unreadable(fault)), None)),
+                    }
                 }
             });
             let answers: BoxStream<'s, _> = Box::pin(answers);
@@ -196,9 +217,4 @@ fn unreachable(error: LinkError) -> RPCError<TypeConfig> {
 
 fn unreadable(error: Unreadable) -> RPCError<TypeConfig> {
     RPCError::Network(NetworkError::new(&error))
-}
-
-/// The body of an answer.
-pub(super) fn answer<T: Serialize>(value: &T) -> Bytes {
-    rpc::encode(value)
 }

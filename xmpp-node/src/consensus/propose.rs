@@ -24,9 +24,9 @@ use super::StateMachine;
 use super::types::{Batch, Raft};
 
 /// Bytes that an entry is filled up to.
-pub const ENTRY_BYTES: usize = 64 * 1024;
+pub(super) const ENTRY_BYTES: usize = 64 * 1024;
 /// Entries proposed and not applied.
-pub const ENTRIES_IN_FLIGHT: usize = 4;
+pub(super) const ENTRIES_IN_FLIGHT: usize = 4;
 /// Between two attempts at an entry that was refused.
 const RETRY: Duration = Duration::from_micros(500);
 /// Attempts before the chunks are left to their origins.
@@ -34,25 +34,25 @@ const ATTEMPTS: u32 = 400;
 
 /// Chunks that wait for this leader. See the module documentation.
 #[derive(Debug, Default)]
-pub struct Proposer {
+pub(super) struct Proposer {
     queue: Mutex<VecDeque<Vec<Bytes>>>,
     wake: Notify,
 }
 
 impl Proposer {
     /// Queues a chunk, given in pieces: its header first.
-    pub fn push(&self, chunk: Vec<Bytes>) {
+    pub(super) fn push(&self, chunk: Vec<Bytes>) {
         self.lock().push_back(chunk);
         self.wake.notify_one();
     }
 
     /// Forgets all chunks.
-    pub fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.lock().clear();
     }
 
     /// Proposes until the Raft core ends.
-    pub async fn run(&self, raft: &Raft<StateMachine>) {
+    pub(super) async fn run(&self, raft: &Raft<StateMachine>) {
         let mut in_flight = FuturesOrdered::new();
         let mut batches: VecDeque<Batch> = VecDeque::new();
         let mut attempts = 0;

@@ -36,7 +36,7 @@ impl Service for Answers {
     }
 
     fn stream(&self, _: &Hello, kind: u8) -> Option<StreamEnds> {
-        if kind != rpc::APPENDS {
+        if !matches!(kind, rpc::APPENDS | rpc::HEARTBEATS) {
             return None;
         }
         let (items, incoming) = mpsc::channel(STREAM_WINDOW);

@@ -87,7 +87,8 @@ pub(super) fn read(
     ))
 }
 
-/// Checks an XML declaration: version 1.0, and UTF-8 if an encoding is named (RFC 6120, 11.5, 11.6).
+/// Checks an XML declaration: version 1.0, and UTF-8 if an encoding is named (RFC 6120, 11.5,
+/// 11.6).
 ///
 /// # Errors
 /// `UnsupportedEncoding` for another encoding, else `NotWellFormed`.

@@ -1,4 +1,5 @@
-//! Generated streams: any splitting gives the same frames, and nothing is accepted that rxml refuses.
+//! Generated streams: any splitting gives the same frames, and nothing is accepted that rxml
+//! refuses.
 
 use proptest::prelude::*;
 use rxml::{Parse, WithOptions};
@@ -7,13 +8,20 @@ use super::tests::{HEADER, frames};
 use super::*;
 
 /// Whether rxml, a strict parser, takes all of `bytes` as the beginning of a document.
+///
+/// It is shown line feeds for carriage returns, as XML 1.0, 2.11 has it before parsing: left alone,
+/// version 0.14 refuses a carriage return in an attribute value that no line feed follows.
 fn rxml_accepts(bytes: &[u8]) -> bool {
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .map(|byte| if *byte == b'\r' { b'\n' } else { *byte })
+        .collect();
     let options = rxml::Options {
         max_token_length: 1 << 20,
         ..rxml::Options::default()
     };
     let mut parser = rxml::Parser::with_options(options);
-    let mut rest = bytes;
+    let mut rest = &bytes[..];
     loop {
         match parser.parse(&mut rest, false) {
             Ok(Some(_)) => {}

@@ -1,7 +1,7 @@
 //! Finds where tokens end, each byte looked at once however the bytes arrive.
 //!
-//! Decides only what ends a token and what may begin one (RFC 6120, 11.1); what is inside is checked
-//! when the token is complete.
+//! Decides only what ends a token and what may begin one (RFC 6120, 11.1); what is inside is
+//! checked when the token is complete.
 
 use memchr::{memchr, memchr3};
 

@@ -1,4 +1,5 @@
-//! Normalisation of the three parts of an address (RFC 7622, 3.2 to 3.4), with a fast path for ASCII.
+//! Normalisation of the three parts of an address (RFC 7622, 3.2 to 3.4), with a fast path for
+//! ASCII.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -44,7 +45,8 @@ pub(super) fn resource(text: &str) -> Result<Cow<'_, str>, JidError> {
     checked(Part::Resource, enforced)
 }
 
-/// Domainpart: an IPv6 address in brackets, an IPv4 address, or a name in U-labels without its trailing dot.
+/// Domainpart: an IPv6 address in brackets, an IPv4 address, or a name in U-labels without its
+/// trailing dot.
 pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     check_length(Part::Domain, text)?;
     if let Some(address) = text
@@ -56,13 +58,12 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
             Err(_) => Err(JidError::Disallowed(Part::Domain)),
         };
     }
+    if is_plain_name(text.as_bytes()) {
+        return checked(Part::Domain, Cow::Borrowed(text));
+    }
     let text = text.strip_suffix('.').unwrap_or(text);
     let name = if text.is_ascii() && !has_ace_label(text) {
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(text.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(text)
-        }
+        Cow::Owned(text.to_ascii_lowercase())
     } else {
         unicode_name(text)?
     };
@@ -70,7 +71,26 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     checked(Part::Domain, name)
 }
 
-/// IDNA for names with anything but plain ASCII labels. The rules are those of UTS 46, non-transitional.
+/// Whether the name is normalised as it stands: what nearly every name is, found out in one pass.
+fn is_plain_name(name: &[u8]) -> bool {
+    let mut label = 0;
+    for (at, &byte) in name.iter().enumerate() {
+        let inside = at > label;
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' => {}
+            // Two in a row may belong to Punycode.
+            b'-' if inside && name[at - 1] != b'-' => {}
+            b'.' if inside && at - label <= MAX_LABEL_BYTES && name[at - 1] != b'-' => {
+                label = at + 1
+            }
+            _ => return false,
+        }
+    }
+    name.len() > label && name.len() - label <= MAX_LABEL_BYTES && !name.ends_with(b"-")
+}
+
+/// IDNA for names with anything but plain ASCII labels. The rules are those of UTS 46,
+/// non-transitional.
 fn unicode_name(text: &str) -> Result<Cow<'_, str>, JidError> {
     let uts46 = Uts46::new();
     let ascii = uts46
@@ -95,7 +115,8 @@ fn unicode_name(text: &str) -> Result<Cow<'_, str>, JidError> {
     })
 }
 
-/// Each label has 1 to 63 bytes if it is ASCII; of ASCII only letters, digits, `-` inside and `_` are allowed.
+/// Each label has 1 to 63 bytes if it is ASCII; of ASCII only letters, digits, `-` inside and `_`
+/// are allowed.
 fn check_labels(name: &str) -> Result<(), JidError> {
     if name.parse::<Ipv4Addr>().is_ok() {
         return Ok(());
@@ -104,7 +125,7 @@ fn check_labels(name: &str) -> Result<(), JidError> {
         if label.is_empty() {
             return Err(JidError::Empty(Part::Domain));
         }
-        if label.is_ascii() && label.len() > 63 {
+        if label.is_ascii() && label.len() > MAX_LABEL_BYTES {
             return Err(JidError::TooLong(Part::Domain));
         }
         let allowed = |byte: u8| {
@@ -117,7 +138,8 @@ fn check_labels(name: &str) -> Result<(), JidError> {
     Ok(())
 }
 
-/// Whether a label may be Punycode, which must be turned into Unicode so that both forms are one address.
+/// Whether a label may be Punycode, which must be turned into Unicode so that both forms are one
+/// address.
 fn has_ace_label(name: &str) -> bool {
     name.split('.').any(|label| {
         label
@@ -145,6 +167,9 @@ fn checked(part: Part, text: Cow<'_, str>) -> Result<Cow<'_, str>, JidError> {
 
 /// Normalisation never shrinks a text below a quarter.
 const MAX_RAW_BYTES: usize = 4 * MAX_PART_BYTES;
+
+/// RFC 1034, 3.1.
+const MAX_LABEL_BYTES: usize = 63;
 
 /// Excluded from localparts in addition to what PRECIS excludes (RFC 7622, 3.3.1).
 const NOT_IN_LOCAL: &[u8] = b"\"&'/:<>@";

@@ -301,6 +301,7 @@ impl StanzaPacker {
         self.out.extend_from_slice(to.as_bytes());
         let text = self.out.len();
         let tag_len = stanza.write_to(&mut self.out);
+        self.out.extend_from_slice(stanza.content());
         let len = (self.out.len() - text) as u32;
         let out = &mut self.out[head..head + STANZA_HEADER];
         out[0..4].copy_from_slice(&len.to_le_bytes());

@@ -16,7 +16,7 @@ pub(super) fn reply<'a>(
         return None;
     }
     let (name, namespace) = stanza.payload()?;
-    let payload = match (name.as_ref(), namespace.as_deref()?) {
+    let payload = match (name, namespace.as_deref()?) {
         ("ping", ns::PING) => String::new(),
         ("query", ns::DISCO_INFO) => format!(
             "<query xmlns='{}'><identity category='server' type='im' name='xmpp-node'/>\

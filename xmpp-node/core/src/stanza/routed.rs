@@ -71,8 +71,8 @@ impl Routed {
         self.answer_by_error(self.quoted("to"), condition, text)
     }
 
-    /// The same, sent by `from` instead of the recipient: for a stanza without `to`, or with one that
-    /// is no address.
+    /// The same, sent by `from` instead of the recipient: for a stanza without `to`, or with one
+    /// that is no address.
     pub fn error_reply_from(
         &self,
         from: &str,
@@ -83,8 +83,8 @@ impl Routed {
         self.answer_by_error(Some(&quoted), condition, text)
     }
 
-    /// The result that answers an IQ of type `get` or `set`; `payload` is XML, empty or one element.
-    /// `None` for anything else.
+    /// The result that answers an IQ of type `get` or `set`; `payload` is XML, empty or one
+    /// element. `None` for anything else.
     pub fn result_reply(&self, payload: &str) -> Option<Self> {
         if self.kind != Kind::Iq || !matches!(self.stanza_type().as_deref(), Some("get" | "set")) {
             return None;
