@@ -1,14 +1,19 @@
 //! `xmpp demo`.
 
+pub mod accounts;
 pub mod cluster;
 pub mod dns;
 pub mod error;
 pub mod files;
+pub mod gaps;
+pub mod histogram;
 pub mod manifest;
+pub mod message;
 pub mod pki;
 pub mod process;
 pub mod settled;
 pub mod site;
+pub mod traffic;
 
 pub use self::cluster::{Cluster, Plan};
 pub use self::error::DemoError;
