@@ -18,7 +18,7 @@ mod peers;
 mod world;
 
 /// Seeds that always run.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 150;
 
 /// A generator whose numbers follow from its seed (SplitMix64).
 struct Rng(u64);

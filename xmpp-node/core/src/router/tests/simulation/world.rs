@@ -97,6 +97,10 @@ impl World {
             .for_each(Node::start);
         while !self.rests() {
             self.all();
+            // Whoever removed a bridge may have gone before it put it back.
+            if self.step.is_multiple_of(100) && self.oracle.router.bridges().count() < NAMES.len() {
+                put_bridges(&mut self.nodes[0]);
+            }
             assert!(
                 self.step < STEPS + REST,
                 "it does not come to rest: {}",
