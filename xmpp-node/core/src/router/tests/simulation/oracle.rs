@@ -146,13 +146,12 @@ impl Oracle {
             match self.single.session(id) {
                 Some(new) => {
                     let confirmed = new.queue.confirmed() - old.queue.confirmed();
-                    let items: Vec<_> = old
-                        .queue
-                        .after(0)
-                        .take(confirmed as usize)
-                        .cloned()
-                        .collect();
-                    self.sums.resumed += u64::from(new.epoch != old.epoch);
+                    let items = old.queue.after(0).take(confirmed as usize);
+                    let items: Vec<_> = items.cloned().collect();
+                    if new.epoch != old.epoch {
+                        self.sums.resumed += 1;
+                        assert_eq!(new.carried, new.queue.end(), "repeats are known as such");
+                    }
                     self.confirmed(&old.domain, &items);
                 }
                 // The name's next session has the queue, and nothing of it is lost.
@@ -172,9 +171,13 @@ impl Oracle {
                         next.queue.after(0).eq(old.queue.after(0)),
                         "the queue is handed over"
                     );
+                    assert_eq!(next.carried, next.queue.end(), "repeats are known as such");
                     self.sums.taken_over += u64::from(!old.queue.is_empty());
                 }
                 None => {
+                    if let Command::Expire { epoch, .. } = *command {
+                        assert_eq!((old.attached, old.epoch), (None, epoch), "it waits still");
+                    }
                     let lost = old.queue.after(0).filter(|item| !item.original).count();
                     self.replies_lost += lost as u64;
                 }

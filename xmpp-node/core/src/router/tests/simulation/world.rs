@@ -143,7 +143,11 @@ impl World {
     }
 
     fn connect(&mut self, at: usize) {
-        let number = self.rng.below(self.nodes.len());
+        // Mostly to the node where it was.
+        if self.rng.chance(500) {
+            self.peers[at].node = self.rng.below(self.nodes.len());
+        }
+        let number = self.peers[at].node;
         let (peer, node) = (&mut self.peers[at], &mut self.nodes[number]);
         if !node.up {
             return;
@@ -336,6 +340,7 @@ impl World {
         {
             let arrives = self.rng.below(connection.to_node.len() + 1);
             connection.to_node.truncate(arrives);
+            connection.stalled = self.rng.below(30);
             connection.to_peer.clear();
             connection.open = false;
         }
