@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for entry in 0..ENTRIES {
         let mut pieces = Vec::new();
         for sender in 0..SENDERS {
-            let bridge = (entry * SENDERS + sender) % BRIDGES;
+            let bridge = recipient(entry, sender) ^ 1;
             let text = message(bridge);
             for _ in 0..STANZAS / SENDERS {
                 framer.buffer().extend_from_slice(text.as_bytes());
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let sent = pieces.len() as u64 / 2;
         // What came with the entry before is confirmed by its recipients.
         for sender in 0..SENDERS {
-            let bridge = (entry * SENDERS + sender) % BRIDGES ^ 1;
+            let bridge = recipient(entry, sender);
             let upto = cluster.positions[usize::try_from(bridge)?];
             pieces.push(
                 Command::Acknowledge {
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cluster.apply(&pieces, sent + SENDERS)?;
         applying += begin.elapsed();
         for sender in 0..SENDERS {
-            let bridge = (entry * SENDERS + sender) % BRIDGES ^ 1;
+            let bridge = recipient(entry, sender);
             cluster.positions[usize::try_from(bridge)?] += STANZAS / SENDERS;
         }
     }
@@ -78,6 +78,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(cluster.router.ledger().accepted, u64::from(stanzas));
     assert_eq!(cluster.router.unaccounted(), 0);
     Ok(())
+}
+
+/// The bridge that gets what the sender of this number sends with an entry.
+fn recipient(entry: u64, sender: u64) -> u64 {
+    ((entry * SENDERS + sender) % BRIDGES) ^ 1
 }
 
 fn session(bridge: u64) -> SessionId {

@@ -4,6 +4,7 @@
 //! | File | Is |
 //! |---|---|
 //! | `world` | what may happen, and how often; the end in which everything comes to rest |
+//! | `faults` | what goes wrong |
 //! | `nodes` | a node: pending commands, chunks, its replica, crash and start |
 //! | `connections` | a node's end of a stream, as `connection/serving.rs` of the server has it |
 //! | `peers` | a component, plain or with XEP-0198 |
@@ -12,6 +13,7 @@
 //! `XMPP_SIM_SEEDS=n` runs n seeds, from `XMPP_SIM_SEED` on (1 if it is not set).
 
 mod connections;
+mod faults;
 mod nodes;
 mod oracle;
 mod peers;
