@@ -1,11 +1,11 @@
 //! The bridge against a cluster in miniature: registration, acceptance, loss of servers, refusals, stop.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{
+    self, Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start,
+};
 use callbridge::{Event, Failure, Secret, Security, State, TrySendError, Window};
-use support::{Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start};
 use xmpp_core::error::StreamCondition;
 
 fn ids(count: u32) -> Vec<String> {
