@@ -523,8 +523,11 @@ impl peer::PeerTls for PeerPort {
         self.0.peer_server()
     }
 
-    fn client(&self) -> Arc<ClientConfig> {
-        self.0.peer_client_any()
+    fn client(&self, node: Option<&str>) -> Arc<ClientConfig> {
+        match node {
+            Some(node) => self.0.peer_client(node),
+            None => self.0.peer_client_any(),
+        }
     }
 
     fn node_name(&self, chain: &[CertificateDer<'_>]) -> Option<String> {

@@ -8,6 +8,9 @@ use super::session::{Attachment, Newcomer, Session, SessionId};
 use super::{Limits, NodeRecord, Router};
 use crate::error::StanzaCondition;
 
+/// Removed nodes that are remembered, the last ones.
+const FORGOTTEN: usize = 256;
+
 /// Why a stream got no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -100,22 +103,23 @@ impl Router {
                 continue;
             };
             // Commands seen before are sent again after a change of leader; a gap means that some are still to be sent again.
-            if header.first > seen + 1 {
+            let last = header.last();
+            if header.first > seen.saturating_add(1) || last <= seen {
                 continue;
             }
-            let last = header.first + u64::from(header.count) - 1;
             for request in header.first..=last {
                 let (command, raw) = next_command(&mut commands)?;
-                if request > seen {
+                if request > seen && self.is_current(at) {
                     self.command(at, request, &command, batch, raw, &mut context)?;
                 }
             }
-            if let Some(node) = self
-                .nodes
-                .get_mut(&at.node)
-                .filter(|node| node.incarnation == at.incarnation)
+            if !commands.is_empty() {
+                return Err(Malformed("chunk has a tail"));
+            }
+            if self.is_current(at)
+                && let Some(node) = self.nodes.get_mut(&at.node)
             {
-                node.seen = node.seen.max(last);
+                node.seen = last;
             }
         }
         Ok(())
@@ -124,6 +128,7 @@ impl Router {
     /// The last request taken from a node; `None` for an incarnation that is over.
     fn node_seen(&mut self, at: Attachment, context: &mut Context<'_>) -> Option<u64> {
         match self.nodes.get(&at.node) {
+            None if self.is_forgotten(at) => None,
             Some(node) if node.incarnation > at.incarnation => None,
             Some(node) if node.incarnation == at.incarnation => Some(node.seen),
             old => {
@@ -261,13 +266,12 @@ impl Router {
             }
             Command::ForgetNode { node } => {
                 if let Some(record) = self.nodes.remove(&node) {
-                    self.detach_node(
-                        Attachment {
-                            node,
-                            incarnation: record.incarnation,
-                        },
-                        context,
-                    );
+                    let gone = Attachment {
+                        node,
+                        incarnation: record.incarnation,
+                    };
+                    self.forget(gone);
+                    self.detach_node(gone, context);
                 }
             }
             Command::Configure { .. }
@@ -315,6 +319,9 @@ impl Router {
             self.route(session, stanza, context);
             context.offset += 1;
         }
+        if !packed.is_empty() {
+            return Err(Malformed("stanzas have a tail"));
+        }
         context.news.push(News::Session(session));
         Ok(())
     }
@@ -336,6 +343,13 @@ impl Router {
                 .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
             return;
         };
+        // Ids are random, so this is a fault of whoever chose it; the session that has the id must not suffer.
+        if self.sessions.contains_key(&newcomer.session) {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::Conflict));
+            return;
+        }
         let Some(holder) = bridge.session else {
             self.serve(
                 newcomer,
@@ -420,27 +434,24 @@ impl Router {
         h: u32,
         context: &mut Context<'_>,
     ) {
-        let refusal = match (self.bridges.get(domain), self.sessions.get(&id)) {
-            (Some(bridge), _) if !bridge.accepts(generation) => Some(Refusal::NotAuthorized),
-            (None, _) => Some(Refusal::NotAuthorized),
-            (_, Some(session)) if session.domain == domain && session.managed => {
-                let handled = u64::from(h.wrapping_sub(session.queue.confirmed() as u32));
-                (handled > session.queue.len() as u64).then(|| Refusal::HandledTooHigh {
-                    h,
-                    sent: session.queue.end() as u32,
-                })
+        let accepted = self
+            .bridges
+            .get(domain)
+            .is_some_and(|bridge| bridge.accepts(generation));
+        let decision = match self.sessions.get_mut(&id) {
+            _ if !accepted => Err(Refusal::NotAuthorized),
+            Some(session) if session.domain == domain && session.managed => {
+                session.position(h).map(|upto| (session, upto))
             }
-            _ => Some(Refusal::ItemNotFound),
+            _ => Err(Refusal::ItemNotFound),
         };
-        if let Some(refusal) = refusal {
-            context.news.push(News::Refused(id, refusal));
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&id) else {
-            return;
+        let (session, upto) = match decision {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                context.news.push(News::Refused(id, refusal));
+                return;
+            }
         };
-        let upto =
-            session.queue.confirmed() + u64::from(h.wrapping_sub(session.queue.confirmed() as u32));
         let (originals, cost) = session.queue.confirm(upto);
         self.ledger.delivered += originals;
         self.queued_bytes -= cost;
@@ -533,6 +544,21 @@ impl Router {
         for id in gone {
             self.vacate(id, context);
         }
+    }
+
+    /// Remembers a start of a node that was removed, as what it still had under way must not begin anew.
+    fn forget(&mut self, gone: Attachment) {
+        self.forgotten.retain(|old| old.node != gone.node);
+        if self.forgotten.len() == FORGOTTEN {
+            self.forgotten.remove(0);
+        }
+        self.forgotten.push(gone);
+    }
+
+    fn is_forgotten(&self, at: Attachment) -> bool {
+        self.forgotten
+            .iter()
+            .any(|gone| gone.node == at.node && gone.incarnation >= at.incarnation)
     }
 
     fn is_current(&self, at: Attachment) -> bool {

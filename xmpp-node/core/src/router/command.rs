@@ -240,6 +240,14 @@ impl BatchBuilder {
 }
 
 impl ChunkHeader {
+    /// Request number of the last command; below `first` if there is none.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first
+            .saturating_add(u64::from(self.count))
+            .saturating_sub(1)
+    }
+
     /// The header of a chunk whose commands are `len` bytes long.
     #[must_use]
     pub fn encode(&self, len: usize) -> [u8; CHUNK_HEADER] {

@@ -1,10 +1,11 @@
 //! What the cluster itself answers: pings and discovery sent to its domain (P53, P54).
 
-use bytes::BytesMut;
-
 use crate::ns;
 use crate::stanza::{Kind, Routed};
 use crate::text::escape;
+
+/// Components that an answer lists at most: a request of 100 bytes must not cost an answer of any length.
+const LISTED: usize = 256;
 
 /// The reply to an IQ request to the domain itself; `None` if it is nothing that the domain serves.
 pub(super) fn reply<'a>(
@@ -12,7 +13,10 @@ pub(super) fn reply<'a>(
     domain: &str,
     components: impl Iterator<Item = &'a str>,
 ) -> Option<Routed> {
-    if stanza.kind != Kind::Iq || stanza.stanza_type().as_deref() != Some("get") {
+    let serves = stanza.kind == Kind::Iq
+        && stanza.stanza_type().as_deref() == Some("get")
+        && stanza.to().as_deref() == Some(domain);
+    if !serves {
         return None;
     }
     let (name, namespace) = stanza.payload()?;
@@ -28,27 +32,12 @@ pub(super) fn reply<'a>(
         ),
         ("query", ns::DISCO_ITEMS) => {
             let items: String = components
-                .map(|jid| format!("<item jid='{jid}'/>"))
+                .take(LISTED)
+                .map(|jid| format!("<item jid='{}'/>", escape(jid)))
                 .collect();
             format!("<query xmlns='{}'>{items}</query>", ns::DISCO_ITEMS)
         }
         _ => return None,
     };
-    let (to, id) = (stanza.from()?, stanza.id()?);
-    let tag = format!(
-        "<iq type='result' from='{domain}' to='{}' id='{}'>",
-        escape(&to),
-        escape(&id)
-    );
-    let mut bytes = BytesMut::with_capacity(tag.len() + payload.len() + 5);
-    bytes.extend_from_slice(tag.as_bytes());
-    bytes.extend_from_slice(payload.as_bytes());
-    bytes.extend_from_slice(b"</iq>");
-    let tag_len = u32::try_from(tag.len()).ok()?;
-    Some(Routed {
-        kind: Kind::Iq,
-        answerable: false,
-        tag_len,
-        bytes: bytes.freeze(),
-    })
+    stanza.result_reply(&payload)
 }

@@ -80,6 +80,7 @@ pub struct Router {
     limits: Limits,
     configuration_generation: u64,
     nodes: BTreeMap<u64, NodeRecord>,
+    forgotten: Vec<Attachment>,
     bridges: BTreeMap<String, Bridge>,
     sessions: BTreeMap<SessionId, Session>,
     detached: BTreeSet<SessionId>,

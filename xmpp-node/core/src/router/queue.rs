@@ -15,6 +15,9 @@ use crate::stanza::Routed;
 /// Bytes that a queued stanza costs beside its own text.
 const OVERHEAD: u64 = 96;
 
+/// Items that a queue has room for even when it is empty, at most.
+const KEPT_ROOM: usize = 256;
+
 /// One stanza in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -153,6 +156,11 @@ impl Queue {
         self.items.range(skip.min(self.items.len())..)
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.items.capacity()
+    }
+
     pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()
     }
@@ -176,6 +184,10 @@ impl Queue {
         }
         self.originals -= originals;
         self.cost -= cost;
+        // A queue that was long once does not keep its room for ever.
+        if self.items.capacity() > KEPT_ROOM && self.items.len() < self.items.capacity() / 4 {
+            self.items.shrink_to((self.items.len() * 2).max(KEPT_ROOM));
+        }
         (originals, cost)
     }
 

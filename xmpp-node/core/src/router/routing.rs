@@ -78,11 +78,8 @@ impl Router {
             );
             return;
         }
-        match local::reply(
-            stanza,
-            &self.domain,
-            self.bridges.keys().map(String::as_str),
-        ) {
+        let components = self.bridges.keys().map(String::as_str);
+        match local::reply(stanza, &self.domain, components) {
             Some(reply) => {
                 self.ledger.delivered += 1;
                 self.reply(sender, reply, context);
@@ -99,7 +96,13 @@ impl Router {
         condition: StanzaCondition,
         context: &mut Context<'_>,
     ) {
-        match stanza.error_reply(condition, None) {
+        let reply = if stanza.to().is_some() {
+            stanza.error_reply(condition, None)
+        } else {
+            // Its recipient was no address: the cluster itself answers.
+            stanza.error_reply_from(&self.domain, condition, None)
+        };
+        match reply {
             Some(reply) => {
                 self.ledger.bounced += 1;
                 self.reply(sender, reply, context);
@@ -130,7 +133,11 @@ impl Router {
         let from = item.stanza.from().and_then(|from| Jid::parse(&from).ok());
         let sender = from.and_then(|from| self.bridges.get(from.domain())?.session);
         match sender {
-            Some(sender) => self.reply(sender, reply, context),
+            Some(sender) => {
+                self.reply(sender, reply, context);
+                // Each answer has a place in the entry of its own, as each stanza taken has.
+                context.offset += 1;
+            }
             None => {
                 self.ledger.replies += 1;
                 self.ledger.replies_dropped += 1;
@@ -167,8 +174,8 @@ impl Router {
         let share = if item.original { 1 } else { 2 };
         let cost = item.cost();
         let fits = (session.queue.len() as u64) < u64::from(limits.queue_stanzas) * share
-            && session.queue.cost() + cost <= limits.queue_bytes * share
-            && self.queued_bytes + cost <= limits.state_bytes * share;
+            && session.queue.cost() + cost <= limits.queue_bytes.saturating_mul(share)
+            && self.queued_bytes + cost <= limits.state_bytes.saturating_mul(share);
         if !fits {
             return Err(item);
         }

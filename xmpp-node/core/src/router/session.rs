@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::apply::Refusal;
 use super::queue::Queue;
 
 /// Identity of a session, chosen at random by the node that binds it. Whoever knows it and the name's secret may resume
@@ -87,6 +88,24 @@ impl Session {
     #[must_use]
     pub fn is_served_by(&self, at: Attachment, stream: u64) -> bool {
         self.attached == Some(at) && self.stream == stream
+    }
+
+    /// The position in the queue that a peer means by `h` when it resumes.
+    ///
+    /// # Errors
+    /// [`Refusal::HandledTooHigh`] if it was not sent so many; [`Refusal::ItemNotFound`] if it had confirmed more before,
+    /// as what it lost since then is no longer there.
+    pub(super) fn position(&self, h: u32) -> Result<u64, Refusal> {
+        // A queue is far shorter than half of the range of `h`.
+        let ahead = h.wrapping_sub(self.queue.confirmed() as u32).cast_signed();
+        match u64::try_from(ahead) {
+            Ok(ahead) if ahead <= self.queue.len() as u64 => Ok(self.queue.confirmed() + ahead),
+            Ok(_) => Err(Refusal::HandledTooHigh {
+                h,
+                sent: self.queue.end() as u32,
+            }),
+            Err(_) => Err(Refusal::ItemNotFound),
+        }
     }
 
     /// `h` for its peer (XEP-0198).

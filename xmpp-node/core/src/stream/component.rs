@@ -17,16 +17,15 @@
 //! `not-authorized` (RFC 6120, 4.9.3.12). Deliveries are written by the caller, which follows them with
 //! [`super::confirmation`].
 
+mod established;
+
 use crate::error::{StanzaCondition, StreamCondition, StreamError};
 use crate::framer::{Element, Frame, StreamHeader};
 use crate::jid::Jid;
 use crate::ns;
 use crate::router::{Refusal, SessionId};
-use crate::stanza::{Kind, Stanza};
-use crate::stream::confirmation::Confirmation;
-
-/// Accepted stanzas after which `<a/>` is written unasked.
-const STANZAS_PER_ACKNOWLEDGEMENT: u64 = 16;
+use crate::stanza::Stanza;
+use established::Established;
 
 /// What happens to a stream.
 #[derive(Debug)]
@@ -142,18 +141,6 @@ enum State {
     Closed,
 }
 
-#[derive(Debug)]
-struct Established {
-    peer: Peer,
-    /// Stanzas submitted over the life of the session, those taken before this stream included.
-    submitted: u64,
-    taken: u64,
-    /// `h` last written.
-    told: u64,
-    /// The oldest question not yet answered covers so many stanzas.
-    asked: Option<u64>,
-}
-
 /// The stream machine. See the module documentation.
 #[derive(Debug)]
 pub struct ComponentStream {
@@ -196,7 +183,7 @@ impl ComponentStream {
     /// Whether a question of the peer (`<r/>`) waits for an answer.
     #[must_use]
     pub fn owes_answer(&self) -> bool {
-        matches!(&self.state, State::Established(established) if established.asked.is_some())
+        matches!(&self.state, State::Established(established) if established.owes_answer())
     }
 
     /// The domain that the stream was opened for.
@@ -206,8 +193,8 @@ impl ComponentStream {
             State::AwaitHandshake { peer }
             | State::Verifying { peer }
             | State::AwaitManagement { peer, .. }
-            | State::Binding { peer, .. }
-            | State::Established(Established { peer, .. }) => Some(&peer.domain),
+            | State::Binding { peer, .. } => Some(&peer.domain),
+            State::Established(established) => Some(established.domain()),
             State::AwaitHeader | State::Closed => None,
         }
     }
@@ -234,6 +221,11 @@ impl ComponentStream {
                 self.finish(true, out);
                 Ok(State::Closed)
             }
+            // The peer found a fault and will close: that ends the stream, but not the session (RFC 6120, 4.9.1.1).
+            (_, Input::Frame(Frame::Element(element))) if element.is("error", ns::STREAMS) => {
+                self.finish(false, out);
+                Ok(State::Closed)
+            }
             (State::AwaitHeader, Input::Frame(Frame::Open(header))) => self.open(&header, out),
             (State::AwaitHandshake { peer }, Input::Frame(Frame::Element(element))) => {
                 handshake(peer, &element, out)
@@ -249,13 +241,7 @@ impl ComponentStream {
                 out.push(Action::Write(
                     self.bound_text(&peer, session, taken, resuming),
                 ));
-                Ok(State::Established(Established {
-                    peer,
-                    submitted: taken,
-                    taken,
-                    told: taken,
-                    asked: None,
-                }))
+                Ok(State::Established(Established::new(peer, taken)))
             }
             (
                 State::Binding {
@@ -263,13 +249,18 @@ impl ComponentStream {
                 },
                 Input::Refused(refusal),
             ) => refused(peer, generation, refusal, out),
-            (State::Established(established), Input::Frame(Frame::Element(element))) => {
-                established.element(&element, &self.server.domain, out)
+            (State::Established(mut established), Input::Frame(Frame::Element(element))) => {
+                established.element(&element, &self.server.domain, out)?;
+                Ok(State::Established(established))
             }
-            (State::Established(established), Input::Taken(taken)) => {
-                Ok(established.progress(taken, out))
+            (State::Established(mut established), Input::Taken(taken)) => {
+                established.progress(taken, out);
+                Ok(State::Established(established))
             }
-            (State::Established(established), Input::AnswerNow) => Ok(established.answer(out)),
+            (State::Established(mut established), Input::AnswerNow) => {
+                established.answer(out);
+                Ok(State::Established(established))
+            }
             // A second header, or anything but a header first.
             (_, Input::Frame(Frame::Open(_))) => Err(StreamError::new(StreamCondition::BadFormat)),
             (_, Input::Frame(Frame::Element(_))) => {
@@ -317,11 +308,13 @@ impl ComponentStream {
         let jid = Jid::parse(to)
             .ok()
             .filter(|jid| jid.local().is_none() && jid.resource().is_none())?;
-        let name = match jid.domain().strip_suffix(self.server.domain.as_str()) {
-            Some(front) => front.strip_suffix('.')?,
-            None => jid.domain(),
-        };
-        (!name.is_empty() && !name.contains('.')).then(|| format!("{name}.{}", self.server.domain))
+        let below = jid
+            .domain()
+            .strip_suffix(self.server.domain.as_str())
+            .and_then(|front| front.strip_suffix('.'));
+        let name = below.unwrap_or_else(|| jid.domain());
+        let served = jid.domain() != self.server.domain && !name.is_empty() && !name.contains('.');
+        served.then(|| format!("{name}.{}", self.server.domain))
     }
 
     fn write_header(&mut self, from: &str, managed: bool, out: &mut Vec<Action>) {
@@ -467,6 +460,10 @@ fn refused(
     out: &mut Vec<Action>,
 ) -> Result<State, StreamError> {
     match refusal {
+        // A plain component cannot ask again on the same stream; on the next one it can.
+        Refusal::ItemNotFound if !peer.managed => {
+            Err(StreamError::new(StreamCondition::SystemShutdown))
+        }
         Refusal::ItemNotFound => {
             out.push(Action::Write(failed("item-not-found")));
             Ok(State::AwaitManagement { peer, generation })
@@ -494,100 +491,5 @@ fn failed(condition: &str) -> String {
     )
 }
 
-impl Established {
-    fn element(
-        mut self,
-        element: &Element,
-        domain: &str,
-        out: &mut Vec<Action>,
-    ) -> Result<State, StreamError> {
-        let parsed = Stanza::parse(
-            element,
-            self.peer.lang.as_deref(),
-            ns::COMPONENT_ACCEPT,
-            domain,
-        )?;
-        let Some(stanza) = parsed else {
-            return self.nonza(element, out);
-        };
-        let Some(from) = &stanza.from else {
-            return Err(StreamError::new(StreamCondition::ImproperAddressing));
-        };
-        if from.domain() != self.peer.domain {
-            return Err(StreamError::new(StreamCondition::InvalidFrom));
-        }
-        let to = match &stanza.to {
-            Some(to) => to.domain().to_owned(),
-            None if stanza.to_fault.is_some() => String::new(),
-            None => return Err(StreamError::new(StreamCondition::ImproperAddressing)),
-        };
-        if to == domain
-            && stanza.kind == Kind::Iq
-            && !stanza.answerable
-            && let Some(number) = stanza.id().and_then(|id| Confirmation::ping_number(&id))
-        {
-            out.push(Action::PingAnswered(number));
-            return Ok(State::Established(self));
-        }
-        self.submitted += 1;
-        let reject = stanza.reject();
-        out.push(Action::Submit { stanza, to, reject });
-        Ok(State::Established(self))
-    }
-
-    fn nonza(mut self, element: &Element, out: &mut Vec<Action>) -> Result<State, StreamError> {
-        if element.ns() != ns::SM || !self.peer.managed {
-            return Err(StreamError::new(StreamCondition::UnsupportedStanzaType));
-        }
-        match element.name() {
-            "r" => {
-                self.asked = Some(self.submitted);
-                let taken = self.taken;
-                return Ok(self.progress(taken, out));
-            }
-            "a" => {
-                let h = element.attribute("h").and_then(|h| h.parse().ok());
-                let Some(h) = h else {
-                    return Err(StreamError::new(StreamCondition::BadFormat));
-                };
-                out.push(Action::Acknowledged(h));
-            }
-            // XEP-0198, 3: once enabled, a second request is a fault.
-            "enable" | "resume" => {
-                return Err(
-                    StreamError::new(StreamCondition::PolicyViolation).with_text("already enabled")
-                );
-            }
-            _ => return Err(StreamError::new(StreamCondition::UnsupportedStanzaType)),
-        }
-        Ok(State::Established(self))
-    }
-
-    fn progress(mut self, taken: u64, out: &mut Vec<Action>) -> State {
-        self.taken = taken;
-        let answers = self.asked.is_some_and(|asked| asked <= taken);
-        let unasked = self.peer.managed && taken >= self.told + STANZAS_PER_ACKNOWLEDGEMENT;
-        if answers {
-            return self.answer(out);
-        }
-        if unasked {
-            self.acknowledge(out);
-        }
-        State::Established(self)
-    }
-
-    fn answer(mut self, out: &mut Vec<Action>) -> State {
-        self.asked = None;
-        self.acknowledge(out);
-        State::Established(self)
-    }
-
-    fn acknowledge(&mut self, out: &mut Vec<Action>) {
-        self.told = self.taken;
-        out.push(Action::Write(format!(
-            "<a xmlns='{}' h='{}'/>",
-            ns::SM,
-            self.taken as u32
-        )));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -120,10 +120,12 @@ impl Confirmation {
     fn question(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
         self.questions += 1;
         self.asked = Some(now);
+        // The peer is silent since the oldest question that it did not answer.
+        let asked = self.outstanding.map_or(now, |question| question.asked);
         self.outstanding = Some(Question {
             number: self.questions,
             position: self.written,
-            asked: now,
+            asked,
         });
         match self.mode {
             Mode::Managed => out.extend(format!("<r xmlns='{}'/>", ns::SM).into_bytes()),
@@ -274,5 +276,108 @@ mod tests {
             assert!(!out.is_empty());
             assert_eq!((idle.confirmed(), idle.written()), (4, 4));
         }
+    }
+
+    #[test]
+    fn whoever_asks_for_the_name_does_not_let_a_silent_holder_seem_to_answer() {
+        let mut plain = Confirmation::new(Mode::Plain, 0);
+        plain.wrote(1);
+        asked(&mut plain, MS);
+        for seconds in 1..10 {
+            let now = Duration::from_secs(seconds);
+            plain.probe(now, "example.test", "cb1.example.test", &mut Vec::new());
+            assert_eq!(plain.tick(now), Verdict::Fine);
+        }
+        assert_eq!(plain.next_tick(), Some(SILENCE + MS));
+        assert_eq!(plain.tick(SILENCE + MS), Verdict::Unconfirmed);
+        assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine, "told once");
+        assert_eq!(plain.next_tick(), None);
+    }
+
+    #[test]
+    fn an_acknowledgement_is_judged_by_what_was_written_and_confirmed() {
+        let wrap = 1_u64 << 32;
+        let cases = [
+            // confirmed, written, h, result
+            (0, 0, 0, Ok(None)),
+            (0, 0, 1, Err(0)),
+            (0, 5, 0, Ok(None)),
+            (0, 5, 5, Ok(Some(5))),
+            (0, 5, 6, Err(5)),
+            (0, 5, u32::MAX, Err(5)),
+            (7, 9, 8, Ok(Some(8))),
+            (7, 9, 6, Ok(None)),
+            (7, 9, 0, Ok(None)),
+            (7, 9, u32::MAX, Err(9)),
+            (100_000, 100_001, 0, Err(100_001)),
+            (wrap - 1, wrap + 1, 0, Ok(Some(wrap))),
+            (wrap - 1, wrap + 1, 1, Ok(Some(wrap + 1))),
+            (wrap - 1, wrap + 1, 2, Err(1)),
+            (wrap + 1, wrap + 1, u32::MAX, Ok(None)),
+        ];
+        for (confirmed, written, h, result) in cases {
+            let mut managed = Confirmation::new(Mode::Managed, confirmed);
+            managed.wrote(written);
+            assert_eq!(managed.acknowledged(h), result, "{confirmed} {written} {h}");
+            let last = result.ok().flatten().unwrap_or(confirmed);
+            assert_eq!(managed.confirmed(), last, "{confirmed} {written} {h}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_due_after_64_stanzas_or_after_50_ms_and_never_beside_another() {
+        let cases = [
+            // waiting, milliseconds since the last question, due
+            (0, 1000, false),
+            (1, 49, false),
+            (1, 50, true),
+            (63, 49, false),
+            (64, 0, true),
+        ];
+        for mode in [Mode::Plain, Mode::Managed] {
+            for (waiting, since, due) in cases {
+                let mut peer = Confirmation::new(mode, 10);
+                peer.wrote(11);
+                assert!(!asked(&mut peer, MS).is_empty(), "the first at once");
+                peer.wrote(11 + waiting);
+                assert_eq!(asked(&mut peer, MS * 9999), "", "one is outstanding");
+                match mode {
+                    Mode::Plain => assert_eq!(peer.answered(1), Some(11)),
+                    Mode::Managed => assert_eq!(peer.acknowledged(11), Ok(Some(11))),
+                }
+                let question = asked(&mut peer, MS * (1 + since));
+                assert_eq!(!question.is_empty(), due, "{mode:?} {waiting} {since}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_peer_with_xep_0198_is_never_taken_as_unconfirmed() {
+        let mut managed = Confirmation::new(Mode::Managed, 0);
+        managed.wrote(3);
+        assert_eq!(asked(&mut managed, MS), "<r xmlns='urn:xmpp:sm:3'/>");
+        assert_eq!(managed.next_tick(), None);
+        assert_eq!(managed.tick(SILENCE * 9), Verdict::Fine);
+        assert_eq!(managed.wrote(4), None);
+    }
+
+    #[test]
+    fn only_the_answer_to_the_ping_that_is_outstanding_confirms() {
+        assert_eq!(Confirmation::ping_number("xc-barrier-12"), Some(12));
+        for id in [
+            "xc-barrier-",
+            "xc-barrier-x",
+            "barrier-1",
+            "xc-barrier--1",
+            "",
+        ] {
+            assert_eq!(Confirmation::ping_number(id), None, "{id}");
+        }
+        let mut plain = Confirmation::new(Mode::Plain, 0);
+        assert_eq!(plain.answered(1), None, "nothing was asked");
+        plain.wrote(1);
+        asked(&mut plain, MS);
+        assert_eq!(plain.answered(1), Some(1));
+        assert_eq!(plain.answered(1), None, "answered twice");
     }
 }

@@ -1,0 +1,273 @@
+//! A stream between a component and a node, and what the node does with it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::super::*;
+use super::Rng;
+use super::nodes::Node;
+use crate::stream::confirmation::{Confirmation, Mode};
+
+/// What is on its way to the component.
+pub(super) enum ToPeer {
+    /// The session is bound.
+    Bound(SessionId),
+    /// It is resumed; so many stanzas were handled before.
+    Resumed(u32),
+    Failed,
+    Stanza(Item),
+    /// `<r/>`, or a ping of this number.
+    Ask(Option<u64>),
+    /// `<a/>`
+    Answer(u32),
+}
+
+/// What is on its way to the node.
+pub(super) enum ToNode {
+    Stanza(String),
+    Acknowledge(u32),
+    Pong(u64),
+    /// `</stream:stream>`
+    Close,
+}
+
+enum State {
+    Asked {
+        request: u64,
+        resuming: bool,
+    },
+    Bound {
+        stream: u64,
+        confirmation: Box<Confirmation>,
+        told: u64,
+    },
+}
+
+pub(super) struct Connection {
+    pub(super) node: usize,
+    pub(super) at: Attachment,
+    pub(super) to_peer: VecDeque<ToPeer>,
+    pub(super) to_node: VecDeque<ToNode>,
+    /// The component's end is there; when it is not, the node finds out some time.
+    pub(super) open: bool,
+    domain: String,
+    managed: bool,
+    session: SessionId,
+    state: State,
+    probed: bool,
+}
+
+impl Connection {
+    /// A component proved its secret and asks for a session, or for its old one.
+    pub(super) fn new(
+        node: (usize, &mut Node),
+        domain: &str,
+        managed: bool,
+        fresh: SessionId,
+        resume: Option<(SessionId, u32)>,
+    ) -> Self {
+        let (number, node) = node;
+        let request = node.propose(&match resume {
+            Some((session, h)) => Command::Resume {
+                session,
+                domain,
+                generation: 1,
+                h,
+            },
+            None => Command::Bind {
+                session: fresh,
+                domain,
+                generation: 1,
+                managed,
+            },
+        });
+        let session = resume.map_or(fresh, |(session, _)| session);
+        node.refusals.remove(&session);
+        Self {
+            node: number,
+            at: node.at,
+            to_peer: VecDeque::new(),
+            to_node: VecDeque::new(),
+            open: true,
+            domain: domain.to_owned(),
+            managed,
+            session,
+            state: State::Asked {
+                request,
+                resuming: resume.is_some(),
+            },
+            probed: false,
+        }
+    }
+
+    /// The node does what it can; false when the stream is over for it.
+    pub(super) fn step(&mut self, node: &mut Node, now: Duration, rng: &mut Rng) -> bool {
+        match self.state {
+            State::Asked { request, resuming } => {
+                if !self.open {
+                    return self.detach(node, false);
+                }
+                self.decide(node, request, resuming)
+            }
+            State::Bound { .. } => self.read(node, rng) && self.serve(node, now, rng),
+        }
+    }
+
+    fn decide(&mut self, node: &mut Node, request: u64, resuming: bool) -> bool {
+        if node.refusals.remove(&self.session).is_some() {
+            self.to_peer.push_back(ToPeer::Failed);
+            return false;
+        }
+        if node.seen() < request {
+            return true;
+        }
+        let served = node.replica.session(self.session);
+        let served = served.filter(|session| session.is_served_by(self.at, request));
+        let Some(session) = served else {
+            let holder = node
+                .replica
+                .bridge(&self.domain)
+                .and_then(|bridge| bridge.session);
+            let newcomer = holder
+                .and_then(|holder| node.replica.session(holder))
+                .and_then(|holder| holder.newcomer);
+            if newcomer.is_some_and(|newcomer| newcomer.session == self.session) {
+                return true;
+            }
+            self.to_peer.push_back(ToPeer::Failed);
+            return false;
+        };
+        let mode = if self.managed {
+            Mode::Managed
+        } else {
+            Mode::Plain
+        };
+        self.to_peer.push_back(match resuming {
+            true => ToPeer::Resumed(session.handled()),
+            false => ToPeer::Bound(self.session),
+        });
+        let confirmation = Box::new(Confirmation::new(mode, session.queue.confirmed()));
+        let told = session.taken;
+        self.state = State::Bound {
+            stream: request,
+            confirmation,
+            told,
+        };
+        true
+    }
+
+    /// Takes some of what the component sent.
+    fn read(&mut self, node: &mut Node, rng: &mut Rng) -> bool {
+        let State::Bound {
+            stream,
+            ref mut confirmation,
+            ..
+        } = self.state
+        else {
+            return true;
+        };
+        let session = self.session;
+        let mut stanzas = Vec::new();
+        let (mut upto, mut closed) = (None, false);
+        for _ in 0..rng.below(5) {
+            let Some(message) = self.to_node.pop_front() else {
+                break;
+            };
+            if std::mem::take(&mut self.probed) {
+                node.propose(&Command::Keep { session, stream });
+            }
+            match message {
+                ToNode::Stanza(text) => stanzas.push(text),
+                ToNode::Acknowledge(h) => {
+                    upto = confirmation
+                        .acknowledged(h)
+                        .expect("no more than was sent")
+                        .or(upto);
+                }
+                ToNode::Pong(number) => upto = confirmation.answered(number).or(upto),
+                ToNode::Close => closed = true,
+            }
+        }
+        if !stanzas.is_empty() {
+            let texts: Vec<&str> = stanzas.iter().map(String::as_str).collect();
+            node.push(pack(session, stream, &texts));
+        }
+        if let Some(upto) = upto {
+            node.propose(&Command::Acknowledge {
+                session,
+                stream,
+                upto,
+            });
+        }
+        if closed {
+            return self.detach(node, true);
+        }
+        // A closed socket is seen after all that was in it, and not at once.
+        if !self.open && self.to_node.is_empty() && rng.chance(150) {
+            return self.detach(node, false);
+        }
+        true
+    }
+
+    /// Writes what waits for the component, and tells what was taken.
+    fn serve(&mut self, node: &mut Node, now: Duration, rng: &mut Rng) -> bool {
+        let State::Bound {
+            stream,
+            ref mut confirmation,
+            ref mut told,
+        } = self.state
+        else {
+            return true;
+        };
+        let session = node.replica.session(self.session);
+        let Some(session) = session.filter(|session| session.is_served_by(self.at, stream)) else {
+            return false;
+        };
+        let cursor = confirmation.written();
+        let items: Vec<Item> = session
+            .queue
+            .after(cursor)
+            .take(rng.below(4))
+            .cloned()
+            .collect();
+        confirmation.wrote(cursor + items.len() as u64);
+        self.to_peer.extend(items.into_iter().map(ToPeer::Stanza));
+        if node.probes.remove(&self.session) {
+            self.probed = true;
+            let mut question = Vec::new();
+            confirmation.probe(now, "s", "p", &mut question);
+            self.to_peer.push_back(ToPeer::Ask(asked(&question)));
+        }
+        let mut question = Vec::new();
+        confirmation.ask(now, "s", "p", &mut question);
+        if !question.is_empty() {
+            self.to_peer.push_back(ToPeer::Ask(asked(&question)));
+        }
+        if self.managed && *told != session.taken && rng.chance(500) {
+            *told = session.taken;
+            self.to_peer.push_back(ToPeer::Answer(session.handled()));
+        }
+        true
+    }
+
+    fn detach(&mut self, node: &mut Node, closed: bool) -> bool {
+        let (State::Asked {
+            request: stream, ..
+        }
+        | State::Bound { stream, .. }) = self.state;
+        let session = self.session;
+        node.propose(&Command::Detach {
+            session,
+            stream,
+            closed,
+        });
+        false
+    }
+}
+
+/// The number of a ping.
+fn asked(question: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(question).expect("text");
+    let id = text.split("id='").nth(1)?.split('\'').next()?;
+    Confirmation::ping_number(id)
+}
