@@ -377,7 +377,7 @@ impl Node {
             .settings
             .cluster_id
             .as_deref()
-            .or(identity.cluster_id());
+            .or_else(|| identity.cluster_id());
         if expected.is_some_and(|expected| expected != cluster_id) {
             return Err(ConsensusError::JoinRefused(format!(
                 "it is cluster {cluster_id}, not the one expected"
@@ -429,8 +429,10 @@ impl Node {
         }
     }
 
-    /// Whether stanzas can be accepted now, and if not, why.
-    #[must_use]
+    /// Whether stanzas can be accepted now.
+    ///
+    /// # Errors
+    /// Why not.
     pub fn readiness(&self) -> Result<(), &'static str> {
         if *self.draining.borrow() {
             return Err("the node drains");
@@ -521,8 +523,11 @@ impl peer::PeerTls for PeerPort {
         self.0.peer_server()
     }
 
-    fn client(&self) -> Arc<ClientConfig> {
-        self.0.peer_client_any()
+    fn client(&self, node: Option<&str>) -> Arc<ClientConfig> {
+        match node {
+            Some(node) => self.0.peer_client(node),
+            None => self.0.peer_client_any(),
+        }
     }
 
     fn node_name(&self, chain: &[CertificateDer<'_>]) -> Option<String> {

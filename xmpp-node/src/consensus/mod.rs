@@ -15,7 +15,7 @@ pub mod log;
 pub mod members;
 pub mod snapshot;
 pub mod state_machine;
-pub mod transfer;
+
 pub mod types;
 
 mod compaction;
@@ -27,6 +27,7 @@ mod propose;
 mod rpc;
 mod service;
 mod timers;
+mod transfer;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -409,8 +410,7 @@ fn raft_config(timing: &Timing) -> anyhow::Result<Config> {
         purge_batch_size: 256,
         replication_lag_threshold: 5000,
         max_payload_entries: 300,
-        install_snapshot_timeout: 10_000,
-        send_snapshot_timeout: 60_000,
+        install_snapshot_timeout: 60_000,
         ..Config::default()
     };
     Ok(config.validate()?)

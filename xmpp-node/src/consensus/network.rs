@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{StreamExt, stream};
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -31,14 +30,14 @@ const BACKOFF: Duration = Duration::from_millis(20);
 
 /// Makes a [`Client`] for each member.
 #[derive(Clone)]
-pub struct Network {
+pub(super) struct Network {
     peers: Peers,
 }
 
 impl Network {
     /// Over these links.
     #[must_use]
-    pub fn new(peers: Peers) -> Self {
+    pub(super) fn new(peers: Peers) -> Self {
         Self { peers }
     }
 }
@@ -65,7 +64,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
 /// The way to one member.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     peers: Peers,
     target: u64,
     /// The kind of its stream of appends.
@@ -218,9 +217,4 @@ fn unreachable(error: LinkError) -> RPCError<TypeConfig> {
 
 fn unreadable(error: Unreadable) -> RPCError<TypeConfig> {
     RPCError::Network(NetworkError::new(&error))
-}
-
-/// The body of an answer.
-pub(super) fn answer<T: Serialize>(value: &T) -> Bytes {
-    rpc::encode(value)
 }

@@ -12,34 +12,34 @@ use super::encoding;
 use super::types::{LogId, TypeConfig, Vote};
 
 /// Request: [`openraft::raft::VoteRequest`].
-pub const VOTE: u8 = 1;
+pub(super) const VOTE: u8 = 1;
 /// Request: the same, before an election (pre-vote).
-pub const PRE_VOTE: u8 = 2;
+pub(super) const PRE_VOTE: u8 = 2;
 /// Request: [`openraft::raft::TransferLeaderRequest`].
-pub const TRANSFER: u8 = 3;
+pub(super) const TRANSFER: u8 = 3;
 /// Request: one append, answered before the next.
-pub const APPEND: u8 = 4;
+pub(super) const APPEND: u8 = 4;
 /// Request: a piece of a snapshot, see [`super::transfer`].
-pub const SNAPSHOT: u8 = 5;
+pub(super) const SNAPSHOT: u8 = 5;
 /// Request: a read index of the leader, see [`super::confirm`].
-pub const CONFIRM: u8 = 6;
+pub(super) const CONFIRM: u8 = 6;
 /// Request: whether the leader is gone for the other follower too, see [`super::failover`].
-pub const LOST: u8 = 7;
+pub(super) const LOST: u8 = 7;
 /// Request: whether an id is a member, see [`super::membership`].
-pub const MEMBER: u8 = 8;
+pub(super) const MEMBER: u8 = 8;
 /// Request: to become a member, see [`super::membership`].
-pub const JOIN: u8 = 9;
+pub(super) const JOIN: u8 = 9;
 /// Message: a chunk of commands for the leader, see [`super::propose`].
-pub const CHUNK: u8 = 16;
+pub(super) const CHUNK: u8 = 16;
 /// Stream: appends in order, answered in order.
-pub const APPENDS: u8 = 0x80;
+pub(super) const APPENDS: u8 = 0x80;
 /// Stream: heartbeats, which must not wait behind appends. A link has one stream of a kind.
-pub const HEARTBEATS: u8 = 0x81;
+pub(super) const HEARTBEATS: u8 = 0x81;
 
 /// A frame between nodes that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unreadable {0}")]
-pub struct Unreadable(pub &'static str);
+pub(super) struct Unreadable(pub &'static str);
 
 /// The postcard form of `value`; empty if it cannot be encoded, which no type here is.
 pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {

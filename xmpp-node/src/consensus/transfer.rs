@@ -17,15 +17,15 @@ use super::types::{Raft, SnapshotMeta, TypeConfig, Vote};
 use crate::peer::{Link, LinkError};
 
 /// Bytes of one piece.
-pub const PIECE_BYTES: usize = 512 * 1024;
+pub(super) const PIECE_BYTES: usize = 512 * 1024;
 /// The largest snapshot that is taken.
-pub const SNAPSHOT_BYTES: u64 = 1 << 30;
+pub(super) const SNAPSHOT_BYTES: u64 = 1 << 30;
 /// How long the receiver may take for a piece; the last one includes the installation.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a snapshot did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub enum TransferError {
+pub(super) enum TransferError {
     /// The link failed.
     #[error(transparent)]
     Link(#[from] LinkError),

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Settings;
 use super::event::DownReason;
-use super::frame::{Decoder, Frame, FrameError, Header, Tag};
+use super::frame::{Decoder, Frame, FrameError, Header, MAX_HELLO_BYTES, Tag};
 use super::heard::Heard;
 use super::hello::Hello;
 use super::outbox::{Outbox, Outgoing};
@@ -165,6 +165,7 @@ struct Line {
 impl Line {
     async fn run<S: Side>(&mut self, side: &mut S, shared: &Shared<'_>, hello: &Hello) -> End {
         let mut alarm = std::pin::pin!(sleep_until(self.wrote + shared.settings.ping_after));
+        let mut stopped = std::pin::pin!(shared.stop.cancelled());
         loop {
             if let Err(end) = self.take_frames(side) {
                 return end;
@@ -197,14 +198,19 @@ impl Line {
                     side.tick();
                     let now = Instant::now();
                     if self.is_over(now, may_read, shared.settings) {
-                        let reason = if self.write_failed { DownReason::Closed } else { DownReason::Silent };
-                        return End::Peer(reason);
+                        return End::Peer(match self.write_failed {
+                            true => DownReason::Closed,
+                            false => DownReason::Silent,
+                        });
                     }
-                    let due = self.wrote + shared.settings.ping_after;
-                    if due <= now && self.outbox.is_empty() {
-                        self.outbox.push(Outgoing::empty(Header::bare(Tag::Ping)));
+                    let mut due = self.wrote + shared.settings.ping_after;
+                    if due <= now {
+                        if self.outbox.is_empty() {
+                            self.outbox.push(Outgoing::empty(Header::bare(Tag::Ping)));
+                        }
+                        due = now + shared.settings.ping_after;
                     }
-                    alarm.as_mut().reset(if due <= now { now + shared.settings.ping_after } else { due });
+                    alarm.as_mut().reset(due);
                 }
                 changed = self.local.changed() => {
                     let ours = self.local.borrow_and_update().cluster_id.clone();
@@ -212,7 +218,7 @@ impl Line {
                         return End::Purpose;
                     }
                 }
-                () = shared.stop.cancelled() => return End::Purpose,
+                () = stopped.as_mut() => return End::Purpose,
             }
         }
     }
@@ -231,7 +237,8 @@ impl Line {
                 Tag::Ping => {}
                 Tag::Bye => return Err(End::Peer(DownReason::Bye)),
                 Tag::Refused => {
-                    let reason = String::from_utf8_lossy(&frame.body).into_owned();
+                    let text = &frame.body[..frame.body.len().min(MAX_HELLO_BYTES)];
+                    let reason = String::from_utf8_lossy(text).into_owned();
                     return Err(End::Peer(DownReason::Refused(reason)));
                 }
                 _ => side.take(frame, &mut self.outbox).map_err(End::Fault)?,

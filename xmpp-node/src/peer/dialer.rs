@@ -133,7 +133,8 @@ pub(super) async fn keep_connected(
         let error = match dialled {
             Ok(opened) => {
                 let hello = opened.hello.clone();
-                tracing::info!(peer = %wanted.name, address = %target, incarnation = hello.incarnation, "link up");
+                let incarnation = hello.incarnation;
+                tracing::info!(peer = %wanted.name, address = %target, incarnation, "link up");
                 let side = dialer.connect(&hello, &core);
                 let serial = registry.outgoing_up(&hello);
                 let since = Instant::now();
@@ -156,7 +157,8 @@ pub(super) async fn keep_connected(
             if told.as_ref() == Some(&text) {
                 tracing::debug!(peer = %wanted.name, address = %target, %error, "still no link");
             } else {
-                tracing::warn!(peer = %wanted.name, address = %target, %error, cause = ?cause(&error), "no link");
+                let cause = cause(&error);
+                tracing::warn!(peer = %wanted.name, address = %target, %error, cause, "no link");
                 if let Some(reason) = &refusal {
                     registry.refused(wanted.id, reason.clone());
                 }
@@ -227,9 +229,10 @@ fn host_of(address: &str) -> &str {
 /// Addresses tried behind one name.
 const MAX_ADDRESSES: usize = 8;
 
-/// A connection that lived this long was a good one: the next attempt follows at once. One that
-/// ends sooner may end again, so the pause keeps growing.
-const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// After a connection that lived this long the next attempt follows at once and the pauses start
+/// anew: a node counts as lost soon after its link cannot be reopened. One that ends sooner may end
+/// again, so the pauses keep growing.
+const STABLE_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
-//! What happens to links, as values: who, which direction, up or down and why.
+//! What happens to links, as values: who, which direction, up or down and why; and what is the case
+//! now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One change of one link.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +54,17 @@ pub enum DownReason {
     /// Nothing was heard for [`super::Settings::silent_after`]; callers that want to know earlier
     /// ask [`super::Peers::last_heard`].
     Silent,
+}
+
+/// State of one peer, both directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Incarnation at the other end of our link while that is up.
+    pub outgoing: Option<u64>,
+    /// Incarnation at the other end of its connection to us while that is up.
+    pub incoming: Option<u64>,
+    /// Time since the last byte from it, on any connection; `None`: never heard.
+    pub last_heard: Option<Duration>,
 }

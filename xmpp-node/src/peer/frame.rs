@@ -298,11 +298,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_splitting_of_the_bytes_gives_the_same_frames(list in frames(), cuts in prop::collection::vec(1..400usize, 1..20)) {
+        fn any_splitting_of_the_bytes_gives_the_same_frames(
+            list in frames(),
+            cuts in prop::collection::vec(1..400usize, 1..20),
+        ) {
             let mut wire = Vec::new();
             let mut sent = Vec::new();
             for (tag, kind, id, body) in list {
-                let header = Header { tag: Tag::from_byte(tag).expect("tags 1 to 10 exist"), kind, id };
+                let tag = Tag::from_byte(tag).expect("tags 1 to 10 exist");
+                let header = Header { tag, kind, id };
                 wire.extend(encode(header, &body));
                 sent.push(Frame { header, body: body.into() });
             }
@@ -324,7 +328,10 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000), small in any::<bool>()) {
+        fn no_bytes_make_the_decoder_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..2000),
+            small in any::<bool>(),
+        ) {
             let mut decoder = Decoder::new(if small { 64 } else { MAX_BODY_BYTES });
             decoder.buffer().extend_from_slice(&bytes);
             while let Ok(Some(frame)) = decoder.next_frame() {

@@ -109,7 +109,7 @@ pub(super) async fn dial(
     let server_name = tls
         .server_name(host)
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut stream = TlsConnector::from(tls.client())
+    let mut stream = TlsConnector::from(tls.client(wanted.map(|wanted| &*wanted.name)))
         .connect(server_name, tcp)
         .await?;
     stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));

@@ -228,7 +228,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_decoding_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..1024), valid in any::<bool>()) {
+        fn no_bytes_make_decoding_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..1024),
+            valid in any::<bool>(),
+        ) {
             if valid && bytes.len() >= 2 {
                 bytes[..2].copy_from_slice(&PROTOCOL_VERSION.to_be_bytes());
             }

@@ -12,8 +12,9 @@ pub trait PeerTls: Send + Sync + 'static {
     /// For connections that come in. Must ask for a client certificate and verify it.
     fn server(&self) -> Arc<ServerConfig>;
 
-    /// For connections that we dial. Must verify the server's certificate and present ours.
-    fn client(&self) -> Arc<ClientConfig>;
+    /// For connections that we dial, to the node of that name where it is known. Must verify the
+    /// server's certificate and present ours.
+    fn client(&self, node: Option<&str>) -> Arc<ClientConfig>;
 
     /// The name in the role `node/<name>` of the peer's verified chain, its own certificate first;
     /// `None`: no node.

@@ -81,7 +81,8 @@ impl Link {
     }
 
     /// Sends a request and waits at most `within` for its answer. Requests are answered in any
-    /// order. A request that is dropped while it waits may still reach the peer.
+    /// order. A request that is dropped while it waits may still reach the peer. The answer is a
+    /// slice of the read buffer (64 KiB and more): copy what is kept long.
     ///
     /// # Errors
     /// `Down`, `Full` and `TooLarge` at once; `Timeout`, `Closed`, `Busy`, `Failed`, and `TooLarge`
@@ -141,7 +142,7 @@ impl Link {
         pipe.push(Command::Message { kind, parts }, Some(share))
     }
 
-    /// Opens an ordered stream of `kind` (from [`FIRST_STREAM_KIND`](super::FIRST_STREAM_KIND) on)
+    /// Opens an ordered stream of `kind` (from [`FIRST_STREAM_KIND`] on)
     /// on the present connection. An earlier stream of this kind ends.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ use registry::Registry;
 use server::{Refusals, Server};
 
 pub use connection::{CLOSE_TIMEOUT, PAUSE_READING_BYTES};
-pub use event::{Direction, DownReason, LinkEvent, LinkState};
+pub use event::{Direction, DownReason, LinkEvent, LinkState, PeerStatus};
 pub use frame::{FrameError, MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
 pub use handshake::DialError;
 pub use hello::{Hello, PROTOCOL_VERSION, Refusal};
@@ -72,7 +72,7 @@ pub use identity::PeerTls;
 pub use link::{Link, MAX_IN_FLIGHT};
 pub use outbox::{Parts, WRITE_BYTES};
 pub use pipe::{FRAME_COST_BYTES, LinkError, QUEUE_BYTES};
-pub use registry::{EVENT_CAPACITY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER, PeerStatus};
+pub use registry::{EVENT_CAPACITY, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER};
 pub use server::MAX_HANDSHAKES;
 pub use service::{MAX_REQUESTS, MAX_STREAMS, Service, StreamEnds};
 pub use settings::Settings;
@@ -149,7 +149,7 @@ impl Peers {
 
     /// The members, id to (name, `host:port`); this node itself is ignored. New ones get a link,
     /// those that are gone lose theirs with a `bye`. A new address is dialled when the present
-    /// connection ends, or at once if there is none.
+    /// connection ends, or at once if there is none. To be called within the tokio runtime.
     pub fn set_members(&self, members: BTreeMap<u64, (String, String)>) {
         let mut links = self.lock();
         links.retain(|id, member| {

@@ -32,7 +32,7 @@ pub enum LinkError {
     /// The queue or the number of requests in flight is at its bound; nothing was sent.
     #[error("the link's queue is full")]
     Full,
-    /// The body is above [`MAX_BODY_BYTES`](super::MAX_BODY_BYTES): the request's (nothing was
+    /// The body is above [`MAX_BODY_BYTES`]: the request's (nothing was
     /// sent), or the answer's.
     #[error("the body is too large for a frame")]
     TooLarge,

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Direction, DownReason, LinkEvent, LinkState};
+use super::event::{Direction, DownReason, LinkEvent, LinkState, PeerStatus};
 use super::heard::Heard;
 use super::hello::{Hello, Refusal};
 
@@ -28,19 +28,6 @@ pub const MAX_CONNECTIONS: usize = 64;
 /// Established incoming connections of one peer: its link, one more while an old one is not yet
 /// known to be dead, and dials of `join`.
 pub const MAX_CONNECTIONS_PER_PEER: usize = 4;
-
-/// State of one peer, both directions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Incarnation at the other end of our link while that is up.
-    pub outgoing: Option<u64>,
-    /// Incarnation at the other end of its connection to us while that is up.
-    pub incoming: Option<u64>,
-    /// Time since the last byte from it, on any connection; `None`: never heard.
-    pub last_heard: Option<Duration>,
-}
 
 /// Every peer with a link or a connection.
 #[derive(Debug)]

@@ -40,7 +40,7 @@ pub struct Limits {
     /// Bytes of one session that were read but are not accepted yet. Default 1 048 576; 10 000 to 67 108 864, and
     /// at least `max_stanza_bytes`.
     pub session_window_bytes: usize,
-    /// Bytes of log after which a snapshot is taken. Default 67 108 864; 1 048 576 to 17 179 869 184.
+    /// Bytes of log after which a snapshot is taken. Default 8 388 608; 1 048 576 to 17 179 869 184.
     pub snapshot_log_bytes: usize,
 }
 
@@ -58,7 +58,7 @@ impl Default for Limits {
             state_bytes: 256 << 20,
             session_window_stanzas: 256,
             session_window_bytes: 1 << 20,
-            snapshot_log_bytes: 64 << 20,
+            snapshot_log_bytes: 8 << 20,
         }
     }
 }
