@@ -23,6 +23,7 @@ const SENDERS: u64 = 4;
 const BYTES: usize = 300;
 const ENTRIES: u64 = 20_000;
 
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut cluster = Cluster::new()?;
     let mut framer = Framer::new(FramerLimits::default());
