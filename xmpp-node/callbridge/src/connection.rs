@@ -325,3 +325,6 @@ const PENDING: usize = 512;
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a last word may take to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
