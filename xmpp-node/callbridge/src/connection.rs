@@ -94,10 +94,11 @@ async fn drive(
             };
         }
         link.hand_over();
-        if link.confirmation == Confirmation::Explicit && confirmed.has_changed().unwrap_or(false) {
-            if let Some(receipt) = *confirmed.borrow_and_update() {
-                link.session.confirm(receipt, now());
-            }
+        if link.confirmation == Confirmation::Explicit
+            && confirmed.has_changed().unwrap_or(false)
+            && let Some(receipt) = *confirmed.borrow_and_update()
+        {
+            link.session.confirm(receipt, now());
         }
         if !closing {
             shared.outbox.take(|stanza| link.session.push(stanza));
