@@ -94,6 +94,11 @@ async fn drive(
             };
         }
         link.hand_over();
+        if link.confirmation == Confirmation::Explicit && confirmed.has_changed().unwrap_or(false) {
+            if let Some(receipt) = *confirmed.borrow_and_update() {
+                link.session.confirm(receipt, now());
+            }
+        }
         if !closing {
             shared.outbox.take(|stanza| link.session.push(stanza));
             let nothing_left = link.session.unaccepted() == 0;
@@ -139,9 +144,7 @@ async fn drive(
             },
             () = shared.outbox.work(), if !closing => (),
             Ok(()) = confirmed.changed(), if link.confirmation == Confirmation::Explicit => {
-                if let Some(receipt) = *confirmed.borrow_and_update() {
-                    link.session.confirm(receipt, now());
-                }
+                confirmed.mark_changed();
             }
             () = &mut timer, if timed => {
                 if closing {

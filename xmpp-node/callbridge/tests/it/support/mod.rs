@@ -1,7 +1,6 @@
 //! A cluster in miniature: nodes on loopback that share sessions, can be killed, frozen, and made to refuse.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
+pub mod dns;
 pub mod node;
 pub mod pki;
 
