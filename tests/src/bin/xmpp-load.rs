@@ -82,7 +82,7 @@ fn parse(text: &str) -> anyhow::Result<End> {
     Ok(End {
         name: name.into(),
         secret: secret.into(),
-        servers: vec![server.into()],
+        servers: server.split(',').map(str::to_owned).collect(),
     })
 }
 

@@ -172,6 +172,9 @@ impl Bridge {
 }
 
 /// Where received stanzas come out, in order.
+///
+/// Take from it all the time, also while sending waits: acknowledgements come behind stanzas in the same stream, so an
+/// application that does not take will find its window full.
 #[derive(Debug)]
 pub struct Receiver {
     incoming: mpsc::Receiver<Incoming>,

@@ -94,6 +94,12 @@ async fn drive(
             };
         }
         link.hand_over();
+        if link.confirmation == Confirmation::Explicit
+            && confirmed.has_changed().unwrap_or(false)
+            && let Some(receipt) = *confirmed.borrow_and_update()
+        {
+            link.session.confirm(receipt, now());
+        }
         if !closing {
             shared.outbox.take(|stanza| link.session.push(stanza));
             let nothing_left = link.session.unaccepted() == 0;
@@ -139,9 +145,7 @@ async fn drive(
             },
             () = shared.outbox.work(), if !closing => (),
             Ok(()) = confirmed.changed(), if link.confirmation == Confirmation::Explicit => {
-                if let Some(receipt) = *confirmed.borrow_and_update() {
-                    link.session.confirm(receipt, now());
-                }
+                confirmed.mark_changed();
             }
             () = &mut timer, if timed => {
                 if closing {
@@ -322,3 +326,6 @@ const PENDING: usize = 512;
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a last word may take to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

@@ -142,6 +142,11 @@ impl Discovery {
         }
         targets.truncate(MAX_TARGETS);
         let random = &mut self.random;
+        // RFC 2782 leaves open how targets of weight 0 stand among themselves, and the records of the cluster all have it
+        // (S24): shuffled, they share the load even if DNS always answers in the same order.
+        for last in (1..targets.len()).rev() {
+            targets.swap(last, random.up_to(last as u32) as usize);
+        }
         let ordered = srv::order(targets, &mut |max| random.up_to(max));
         Ok(ordered
             .into_iter()

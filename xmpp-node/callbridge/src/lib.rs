@@ -11,6 +11,8 @@
 //! | `tls`, `connect` | one connection: happy eyeballs, TLS, stream header, handshake, resumption |
 //! | `outbox`, `connection` | the task that reads and writes one connection |
 //! | `supervisor`, [`bridge`] | rounds of attempts and back-off; the handles an application holds |
+//! | [`sidecar`] | serves an unmodified component on loopback |
+//! | [`responder`] | what a bridge without an application answers |
 //! | [`status`], [`error`] | what is going on, and why not |
 //!
 //! ```no_run
@@ -46,6 +48,10 @@ mod connection;
 mod supervisor;
 
 pub mod bridge;
+
+pub mod sidecar;
+
+pub mod responder;
 
 pub mod status;
 

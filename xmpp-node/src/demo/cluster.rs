@@ -4,12 +4,14 @@
 //! Used by the demo, and by tests and benchmarks that need processes which can be killed. Everything is below one
 //! directory, see [`super::site`]; the processes end with the value.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 use xmpp_node_api::admin::{Request, Response};
@@ -331,6 +333,46 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Which nodes have no process.
+    #[must_use]
+    pub fn ended(&self) -> Vec<bool> {
+        let ended = |node| {
+            self.process(node)
+                .is_none_or(|process| process.exit().is_some())
+        };
+        (0..self.sites.len()).map(ended).collect()
+    }
+
+    /// Waits until a node that runs now ends; for ever if none runs.
+    pub async fn any_ended(&self) {
+        let running = (0..self.sites.len()).filter_map(|node| self.process(node));
+        let running = running.filter(|process| process.exit().is_none());
+        let ends = running.map(|process| Box::pin(async move { process.ended().await }));
+        let ends: Vec<_> = ends.collect();
+        match ends.is_empty() {
+            true => std::future::pending().await,
+            false => drop(select_all(ends).await),
+        }
+    }
+
+    /// How a node ended that someone else ended, by a signal or in good order.
+    ///
+    /// # Errors
+    /// [`DemoError::NodeDied`] if it ended by itself.
+    pub fn ended_from_outside(&self, node: usize) -> Result<ExitStatus, DemoError> {
+        let process = self.process(node);
+        let ended = process.and_then(|process| process.exit().map(|status| (process, status)));
+        let Some((process, status)) = ended else {
+            return Ok(ExitStatus::default());
+        };
+        let asked = [Signal::KILL, Signal::TERM, Signal::INT].map(|signal| Some(signal.as_raw()));
+        if status.success() || asked.contains(&status.signal()) {
+            Ok(status)
+        } else {
+            Err(process.died(status))
+        }
     }
 
     async fn answering(&self, node: usize) -> Result<(), DemoError> {

@@ -104,6 +104,12 @@ pub enum DemoError {
         /// Its status line (S29, S30).
         line: String,
     },
+    /// It was told to stop before it was up.
+    #[error("stopped before the cluster was up")]
+    Interrupted,
+    /// It was told twice to stop.
+    #[error("stopped at once; the nodes were killed")]
+    Aborted,
     /// Something the system does not give: signals, random numbers.
     #[error("{0}")]
     System(String),

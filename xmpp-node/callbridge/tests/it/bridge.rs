@@ -1,11 +1,11 @@
 //! The bridge against a cluster in miniature: registration, acceptance, loss of servers, refusals, stop.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{
+    self, Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start, until,
+};
 use callbridge::{Event, Failure, Secret, Security, State, TrySendError, Window};
-use support::{Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start};
 use xmpp_core::error::StreamCondition;
 
 fn ids(count: u32) -> Vec<String> {
@@ -308,7 +308,8 @@ async fn an_application_that_does_not_take_loses_nothing_and_keeps_its_stream() 
     config.timing.silence = Duration::from_millis(150);
     let (bridge, mut receiver, mut events) = start(config);
     in_time(registered(&mut events)).await;
-    let total = 2000;
+    // Fewer than the window holds: acknowledgements behind what is not taken are not read.
+    let total = 1000;
     let sender = bridge.clone();
     tokio::spawn(async move {
         for number in 1..=total {
@@ -317,7 +318,7 @@ async fn an_application_that_does_not_take_loses_nothing_and_keeps_its_stream() 
     });
     in_time(until(|| cluster.lock().accepted.len() == total as usize)).await;
     let before = bridge.counters().received;
-    assert!(before < 1000, "reading stopped at {before}");
+    assert!(before < 600, "reading stopped at {before}");
     for number in 1..=total {
         assert_eq!(
             in_time(receiver.recv()).await.expect("a stanza").bytes(),
@@ -336,12 +337,4 @@ async fn taken_stanzas_are_acknowledged_without_being_asked() {
     cluster.deliver("<message id='7'/>");
     in_time(receiver.recv()).await.expect("a stanza");
     in_time(until(|| cluster.lock().confirmed == 1)).await;
-}
-
-/// Waits for something that no channel tells.
-async fn until(mut done: impl FnMut() -> bool) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(2));
-    while !done() {
-        ticks.tick().await;
-    }
 }

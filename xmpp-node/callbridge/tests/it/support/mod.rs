@@ -1,7 +1,7 @@
 //! A cluster in miniature: nodes on loopback that share sessions, can be killed, frozen, and made to refuse.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
+pub mod component;
+pub mod dns;
 pub mod node;
 pub mod pki;
 
@@ -140,4 +140,12 @@ pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, what)
         .await
         .expect("done in time")
+}
+
+/// Waits for something that no channel tells.
+pub async fn until(mut done: impl FnMut() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(2));
+    while !done() {
+        ticks.tick().await;
+    }
 }
