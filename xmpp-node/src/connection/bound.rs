@@ -37,6 +37,8 @@ pub(super) struct Bound {
     pub(super) probed: bool,
     pub(super) idle_asked: bool,
     pub(super) ended: bool,
+    /// A peer that answered no pings does so again, and that is not proposed yet.
+    pub(super) answers_again: bool,
 }
 
 impl Bound {
@@ -92,6 +94,14 @@ impl Bound {
                 .submit(u64::from(self.packer.count()), self.packer.len() as u64);
             let (command, raw) = self.packer.finish(self.session, self.stream);
             ingress.push(command, raw);
+        }
+        if std::mem::take(&mut self.answers_again) {
+            let (session, stream) = (self.session, self.stream);
+            ingress.propose(&Command::Unconfirmed {
+                session,
+                stream,
+                on: false,
+            });
         }
         if let Some(upto) = self.acknowledge.take() {
             ingress.propose(&Command::Acknowledge {

@@ -148,6 +148,7 @@ impl Serving {
                     probed: false,
                     idle_asked: false,
                     ended: false,
+                    answers_again: false,
                 };
                 info!(
                     bridge = bound.domain,
@@ -209,7 +210,9 @@ impl Serving {
 
     pub(super) fn answered(&mut self, number: u64) {
         if let Self::Bound(bound) = self {
+            let silent = bound.confirmation.is_unconfirmed();
             let position = bound.confirmation.answered(number);
+            bound.answers_again |= silent && !bound.confirmation.is_unconfirmed();
             bound.acknowledge = position.or(bound.acknowledge);
         }
     }
