@@ -13,6 +13,7 @@
 mod callbridge;
 mod cluster;
 mod connect;
+mod demo;
 mod node;
 
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ use self::callbridge::CallbridgeCommand;
 use self::cluster::ClusterCommand;
 pub use self::cluster::render_cluster_status;
 use self::connect::Target;
+use self::demo::DemoCommand;
 pub use self::node::render_node_status;
 use crate::admin::client::{AdminClient, ClientError};
 
@@ -62,6 +64,8 @@ enum Command {
     Status,
     /// Read certificates and keys again.
     Reload,
+    /// Run a whole cluster on this machine, with bridges that talk through it while nodes are killed.
+    Demo(DemoCommand),
     /// Print completions for a shell.
     Completions {
         /// The shell.
@@ -86,9 +90,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let output = cli.output;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let mut runtime = match cli.command {
+        // Three bridges and a DNS server have more to do than one request.
+        Command::Demo(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(cli.execute()),
         Err(error) => Err(Failure::Local(format!("no runtime: {error}"))),
@@ -119,6 +126,7 @@ impl Cli {
             }
             Command::Cluster(command) => command.execute(&self.target.client()?, output).await,
             Command::Callbridge(command) => command.execute(&self.target.client()?, output).await,
+            Command::Demo(command) => command.execute(output).await,
             Command::Status => node::status(&self.target.client()?, output).await,
             Command::Reload => {
                 done(

@@ -5,8 +5,9 @@
 //! everything not yet taken is sent again, and apply skips what it saw. So nothing is lost on the way and nothing doubled.
 //!
 //! Bounded: a stream stops reading at its own window of stanzas that are not applied, so the queue holds at most the sum of
-//! the windows and a few small commands a stream. At most [`CHUNKS_IN_FLIGHT`] chunks of [`CHUNK_BYTES`] are on their way:
-//! while they are, what comes gathers to larger chunks, without a timer.
+//! the windows and a few small commands a stream. At most [`CHUNKS_IN_FLIGHT`] chunks of [`CHUNK_BYTES`] are on their way.
+//! While [`CHUNKS_AT_ONCE`] are, what comes gathers until it is worth a chunk ([`WORTH_BYTES`]) or one of them is applied: so
+//! idle traffic waits for nothing, busy traffic travels in large chunks, and there is no timer.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,10 @@ use xmpp_core::router::{Attachment, ChunkHeader, Command};
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks sent and not seen applied.
 pub const CHUNKS_IN_FLIGHT: usize = 4;
+/// So many are sent whatever their size.
+pub const CHUNKS_AT_ONCE: usize = 2;
+/// More are sent when this waits.
+pub const WORTH_BYTES: usize = 16 * 1024;
 
 /// The commands of this node. See the module documentation.
 #[derive(Debug)]
@@ -34,6 +39,7 @@ struct Inner {
     first: u64,
     queue: VecDeque<[Bytes; 2]>,
     bytes: usize,
+    unsent_bytes: usize,
     /// Commands at the front of the queue that are on their way.
     sent: usize,
     /// Last request number of each chunk on its way.
@@ -57,6 +63,7 @@ impl Ingress {
             first: 1,
             queue: VecDeque::new(),
             bytes: 0,
+            unsent_bytes: 0,
             sent: 0,
             in_flight: VecDeque::new(),
         };
@@ -98,7 +105,8 @@ impl Ingress {
     pub fn next_chunk(&self) -> Option<Chunk> {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        if inner.sent == inner.queue.len() || inner.in_flight.len() >= CHUNKS_IN_FLIGHT {
+        let worth = inner.in_flight.len() < CHUNKS_AT_ONCE || inner.unsent_bytes >= WORTH_BYTES;
+        if inner.sent == inner.queue.len() || inner.in_flight.len() >= CHUNKS_IN_FLIGHT || !worth {
             return None;
         }
         let first = inner.first + inner.sent as u64;
@@ -116,6 +124,7 @@ impl Ingress {
             count += 1;
         }
         inner.sent += count as usize;
+        inner.unsent_bytes -= bytes;
         inner.in_flight.push_back(first + u64::from(count) - 1);
         let header = ChunkHeader {
             node: self.at.node,
@@ -138,6 +147,7 @@ impl Ingress {
     pub fn rewind(&self) {
         let mut inner = self.lock();
         inner.sent = 0;
+        inner.unsent_bytes = inner.bytes;
         inner.in_flight.clear();
         drop(inner);
         self.wake.notify_one();
@@ -154,8 +164,13 @@ impl Ingress {
                 break;
             };
             inner.first += 1;
-            inner.bytes -= command.len() + raw.len();
-            inner.sent = inner.sent.saturating_sub(1);
+            let bytes = command.len() + raw.len();
+            inner.bytes -= bytes;
+            // After a rewind, what an earlier leader took may be applied before it is sent again.
+            match inner.sent.checked_sub(1) {
+                Some(sent) => inner.sent = sent,
+                None => inner.unsent_bytes -= bytes,
+            }
         }
         while inner.in_flight.front().is_some_and(|last| *last <= seen) {
             inner.in_flight.pop_front();
@@ -192,6 +207,7 @@ impl Inner {
 
     fn push(&mut self, command: Bytes, raw: Bytes) {
         self.bytes += command.len() + raw.len();
+        self.unsent_bytes += command.len() + raw.len();
         self.queue.push_back([command, raw]);
     }
 }
@@ -227,7 +243,7 @@ mod tests {
     #[test]
     fn commands_gather_while_chunks_are_in_flight() {
         let ingress = ingress();
-        for _ in 0..CHUNKS_IN_FLIGHT {
+        for _ in 0..CHUNKS_AT_ONCE {
             ingress.propose(&Command::NodeUp);
             assert!(ingress.next_chunk().is_some());
         }

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod demo;
 pub mod metrics;
 pub mod settings;
 pub mod tls;

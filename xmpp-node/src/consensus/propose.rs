@@ -1,7 +1,7 @@
 //! The leader's side of a proposal: chunks of all nodes are gathered to batches, one log entry each.
 //!
-//! While entries are in flight more chunks gather, and the next entry takes all of them: idle traffic pays no linger, busy
-//! traffic gets large entries by itself. A new leader, and one whose lease ran out, refuses writes for a moment; refused
+//! While an entry is in flight more chunks gather, until they are worth an entry ([`WORTH_BYTES`]) or it is applied: idle
+//! traffic pays no linger, busy traffic gets large entries by itself, as an entry costs three fsyncs whatever it holds. A new leader, and one whose lease ran out, refuses writes for a moment; refused
 //! entries are proposed again in order, since apply skips what it saw and skips what comes too early. A node that leads no
 //! more forgets its chunks: their origins keep them and send them to the next leader.
 //!
@@ -27,6 +27,8 @@ use super::types::{Batch, Raft};
 pub(super) const ENTRY_BYTES: usize = 64 * 1024;
 /// Entries proposed and not applied.
 pub(super) const ENTRIES_IN_FLIGHT: usize = 4;
+/// More than one entry is in flight when this waits.
+pub(super) const WORTH_BYTES: usize = 16 * 1024;
 /// Between two attempts at an entry that was refused.
 const RETRY: Duration = Duration::from_micros(500);
 /// Attempts before the chunks are left to their origins.
@@ -58,7 +60,7 @@ impl Proposer {
         let mut attempts = 0;
         loop {
             while in_flight.len() < ENTRIES_IN_FLIGHT
-                && let Some(batch) = self.gather()
+                && let Some(batch) = self.gather(in_flight.is_empty())
             {
                 let (responder, answer) = ProgressResponder::complete_only();
                 batches.push_back(batch.clone());
@@ -107,7 +109,7 @@ impl Proposer {
         }
     }
 
-    fn gather(&self) -> Option<Batch> {
+    fn gather(&self, idle: bool) -> Option<Batch> {
         let mut queue = self.lock();
         let size = |chunk: &Vec<Bytes>| chunk.iter().map(Bytes::len).sum::<usize>();
         let (mut chunks, mut bytes) = (0, 0);
@@ -119,7 +121,7 @@ impl Proposer {
             chunks += 1;
             bytes += more;
         }
-        if chunks == 0 {
+        if chunks == 0 || (!idle && bytes < WORTH_BYTES && chunks == queue.len()) {
             return None;
         }
         let mut batch = BatchBuilder::new(now(), bytes);

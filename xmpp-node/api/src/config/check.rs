@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Config;
+use super::{Config, Limits, Timing};
 use crate::time::duration_text;
 
 /// One thing wrong with a configuration; whoever wrote the file is at fault.
@@ -31,6 +31,35 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.reason)
     }
+}
+
+/// Default and bounds of a key of `[limits]` or `[timing]`, in the form that the file has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The key, with its section: `limits.max_depth`.
+    pub key: String,
+    /// Its value where the file has none.
+    pub default: String,
+    /// The least that it may be.
+    pub least: String,
+    /// The most that it may be; a rule between keys may say less.
+    pub most: String,
+}
+
+/// Default and bounds of every key that has bounds, in the order of their types.
+#[must_use]
+pub fn bounds() -> Vec<Bounds> {
+    let section = |section: &str, range: &Range| Bounds {
+        key: format!("{section}.{}", range.name),
+        default: range.text(range.value),
+        least: range.text(range.least),
+        most: range.text(range.most),
+    };
+    let limits = Limits::default().ranges();
+    let timing = Timing::default().ranges();
+    let limits = limits.iter().map(|range| section("limits", range));
+    let timing = timing.iter().map(|range| section("timing", range));
+    limits.chain(timing).collect()
 }
 
 impl Config {
@@ -189,15 +218,19 @@ impl Range {
         if (self.least..=self.most).contains(&self.value) {
             return None;
         }
-        let text = |value| match self.time {
-            true => duration_text::format(Duration::from_millis(value)),
-            false => value.to_string(),
-        };
-        let (least, most) = (text(self.least), text(self.most));
+        let (least, most) = (self.text(self.least), self.text(self.most));
         Some(format!(
             "{} is out of bounds: must be {least} to {most}",
-            text(self.value)
+            self.text(self.value)
         ))
+    }
+
+    /// A value in the form that the file has.
+    fn text(&self, value: u64) -> String {
+        match self.time {
+            true => duration_text::format(Duration::from_millis(value)),
+            false => value.to_string(),
+        }
     }
 }
 

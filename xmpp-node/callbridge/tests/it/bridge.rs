@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
-    self, Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start,
+    self, Cluster, Conduct, Node, config, event, in_time, message, pki, registered, start, until,
 };
 use callbridge::{Event, Failure, Secret, Security, State, TrySendError, Window};
 use xmpp_core::error::StreamCondition;
@@ -337,12 +337,4 @@ async fn taken_stanzas_are_acknowledged_without_being_asked() {
     cluster.deliver("<message id='7'/>");
     in_time(receiver.recv()).await.expect("a stanza");
     in_time(until(|| cluster.lock().confirmed == 1)).await;
-}
-
-/// Waits for something that no channel tells.
-async fn until(mut done: impl FnMut() -> bool) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(2));
-    while !done() {
-        ticks.tick().await;
-    }
 }

@@ -7,3 +7,5 @@ mod support;
 mod discovery;
 
 mod bridge;
+
+mod sidecar;

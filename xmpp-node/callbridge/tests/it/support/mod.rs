@@ -1,5 +1,6 @@
 //! A cluster in miniature: nodes on loopback that share sessions, can be killed, frozen, and made to refuse.
 
+pub mod component;
 pub mod dns;
 pub mod node;
 pub mod pki;
@@ -139,4 +140,12 @@ pub async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, what)
         .await
         .expect("done in time")
+}
+
+/// Waits for something that no channel tells.
+pub async fn until(mut done: impl FnMut() -> bool) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(2));
+    while !done() {
+        ticks.tick().await;
+    }
 }

@@ -1,0 +1,36 @@
+# The only front door: `make help` lists what there is. Everything longer than a line is a script in scripts/.
+
+# Intermediate artefacts outlive the clone; the binaries are in it, under target/. Results of tests are never kept.
+export CARGO_BUILD_BUILD_DIR ?= $(HOME)/.cache/xmpp-cluster/build
+export XMPP_CACHE ?= $(HOME)/.cache/xmpp-cluster
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help demo test verify fix bench bench-failover interop
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+
+demo: release ## three nodes and three bridges on loopback for a minute; ARGS='--fault leader' and the like are passed on
+	$(TARGET)/release/xmpp demo --for 60s $(ARGS)
+
+test: ## every test there is, and a table of what ran and what did not
+	@scripts/require test && scripts/claim && scripts/test
+
+interop: ## only the tests with foreign software
+	@scripts/require test && scripts/claim && scripts/test interop
+
+verify: ## format, lints, documentation, dependencies, files; changes nothing
+	@scripts/require && scripts/claim && scripts/verify
+
+fix: ## mends what `make verify` can mend
+	@scripts/require && scripts/claim && scripts/fix
+
+bench: release ## load through one node and through three
+	$(TARGET)/release/xmpp-bench load $(ARGS)
+
+bench-failover: release ## kills under load, and the gaps that bridges saw
+	$(TARGET)/release/xmpp-bench failover $(ARGS)
+
+.PHONY: release
+release:
+	@scripts/require && scripts/claim
+	cargo build --release --locked --workspace --bins

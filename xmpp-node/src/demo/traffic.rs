@@ -1,0 +1,371 @@
+//! Real bridges (the `callbridge` library) in this process that send one another numbered messages at a steady rate.
+//!
+//! Every bridge sends to every other in turn, so all ordered pairs carry the same. One task a bridge submits, so numbers
+//! are submitted in their order; one task a bridge receives. A bridge whose window is full is waited for, and what it
+//! missed is made up for at most [`ARREARS`]: the rate is what is offered, not what is forced.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use callbridge::{Bridge, Counters, Incoming, Receiver, State, Status, TrySendError};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accounts::{Accounts, Direction, Totals};
+use super::error::DemoError;
+use super::message::{self, Arrival};
+
+/// Traffic between bridges, until it is dropped.
+pub struct Run {
+    inner: Arc<Inner>,
+    senders: TaskTracker,
+    rate: u32,
+}
+
+struct Inner {
+    names: Vec<String>,
+    /// `<name>.<domain>`, by number.
+    jids: Vec<String>,
+    bridges: Vec<Bridge>,
+    accounts: Mutex<Accounts>,
+    foreign: Mutex<u64>,
+    clock: Instant,
+    /// Nothing more is sent.
+    stop: CancellationToken,
+    /// Nothing more is received; without it, the tasks that receive would keep the bridges alive.
+    end: CancellationToken,
+}
+
+impl Run {
+    /// Starts the bridges, waits until all are registered, and begins to send `rate` messages a second in all. With a
+    /// rate of 0 nothing is sent until [`offer`](Self::offer).
+    ///
+    /// # Errors
+    /// [`DemoError::Bridge`]; [`DemoError::Unregistered`] after `patience`.
+    pub async fn start(
+        configs: Vec<callbridge::Config>,
+        rate: u32,
+        patience: Duration,
+    ) -> Result<Self, DemoError> {
+        let mut run = Self::register(configs, patience).await?;
+        run.offer(rate);
+        Ok(run)
+    }
+
+    /// Starts the bridges and waits until all are registered.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn register(
+        configs: Vec<callbridge::Config>,
+        patience: Duration,
+    ) -> Result<Self, DemoError> {
+        let mut bridges = Vec::new();
+        let mut receivers = Vec::new();
+        let mut names = Vec::new();
+        let mut jids = Vec::new();
+        for config in configs {
+            let name = config.name.clone();
+            jids.push(config.jid());
+            let started = Bridge::start(config);
+            let (bridge, receiver) = started.map_err(|source| DemoError::Bridge {
+                name: name.clone(),
+                source,
+            })?;
+            names.push(name);
+            bridges.push(bridge);
+            receivers.push(receiver);
+        }
+        let inner = Arc::new(Inner {
+            accounts: Mutex::new(Accounts::new(bridges.len())),
+            names,
+            jids,
+            bridges,
+            foreign: Mutex::default(),
+            clock: Instant::now(),
+            stop: CancellationToken::new(),
+            end: CancellationToken::new(),
+        });
+        for (number, receiver) in receivers.into_iter().enumerate() {
+            let (end, task) = (
+                inner.end.clone(),
+                receive(Arc::clone(&inner), number, receiver),
+            );
+            tokio::spawn(async move { end.run_until_cancelled(task).await });
+        }
+        let run = Self {
+            inner,
+            senders: TaskTracker::new(),
+            rate: 0,
+        };
+        run.registered(patience).await?;
+        Ok(run)
+    }
+
+    /// Begins to send `rate` messages a second in all; once only.
+    pub fn offer(&mut self, rate: u32) {
+        let bridges = self.inner.bridges.len();
+        if self.rate > 0 || rate == 0 || bridges < 2 {
+            return;
+        }
+        self.rate = rate;
+        let pace = Duration::from_secs(bridges as u64) / rate;
+        let begin = Instant::now();
+        for number in 0..bridges {
+            let first = begin + pace.mul_f64(number as f64 / bridges as f64);
+            let inner = Arc::clone(&self.inner);
+            self.senders.spawn(send(inner, number, first, pace));
+        }
+    }
+
+    /// Notes that a fault happens now, so that gaps are blamed on it. To be called right before.
+    pub fn fault(&self) {
+        self.inner.accounts().fault(self.inner.now());
+    }
+
+    /// What the books say now.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        self.inner.accounts().totals()
+    }
+
+    /// Messages a second that are offered in all.
+    #[must_use]
+    pub const fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Names of the bridges, by number.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.inner.names
+    }
+
+    /// The bridges, by number.
+    #[must_use]
+    pub fn bridges(&self) -> &[Bridge] {
+        &self.inner.bridges
+    }
+
+    /// The status of each bridge.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<Status> {
+        let status = |bridge: &Bridge| bridge.status().borrow().clone();
+        self.inner.bridges.iter().map(status).collect()
+    }
+
+    /// Whether all bridges are registered now.
+    #[must_use]
+    pub fn all_registered(&self) -> bool {
+        let registered = |bridge: &Bridge| bridge.status().borrow().state == State::Registered;
+        self.inner.bridges.iter().all(registered)
+    }
+
+    /// The figures of all bridges together; these count every stanza, answers to other people's questions included.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for bridge in &self.inner.bridges {
+            let one = bridge.counters();
+            sum.submitted += one.submitted;
+            sum.accepted += one.accepted;
+            sum.written += one.written;
+            sum.received += one.received;
+            sum.repeats += one.repeats;
+            sum.streams += one.streams;
+            sum.resumed += one.resumed;
+            sum.failures += one.failures;
+            sum.given_up += one.given_up;
+        }
+        sum
+    }
+
+    /// Stanzas that arrived from others than the bridges.
+    #[must_use]
+    pub fn foreign(&self) -> u64 {
+        *lock(&self.inner.foreign)
+    }
+
+    /// Stops sending, waits at most `patience` until everything sent is received or answered, then a little more for what
+    /// should not come, and closes the books.
+    pub async fn drain(&self, patience: Duration) -> Totals {
+        let inner = &self.inner;
+        inner.stop.cancel();
+        self.senders.close();
+        self.senders.wait().await;
+        inner.accounts().close(inner.now());
+        let deadline = Instant::now() + patience;
+        while inner.accounts().open() > 0 && Instant::now() < deadline {
+            sleep(POLL).await;
+        }
+        // A gap ends with what it waited for, not with our curiosity.
+        inner.accounts().finish(inner.now());
+        sleep(QUIET).await;
+        inner.accounts().totals()
+    }
+
+    /// Open numbers, for people; see [`Accounts::open_numbers`].
+    #[must_use]
+    pub fn open_numbers(&self, most: usize) -> Vec<String> {
+        self.inner.accounts().open_numbers(most)
+    }
+
+    /// Ends the bridges in good order.
+    pub async fn stop(&self) {
+        self.inner.stop.cancel();
+        futures::future::join_all(self.inner.bridges.iter().map(Bridge::stop)).await;
+    }
+
+    async fn registered(&self, patience: Duration) -> Result<(), DemoError> {
+        let deadline = Instant::now() + patience;
+        for (name, bridge) in self.inner.names.iter().zip(&self.inner.bridges) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !matches!(timeout(left, bridge.registered()).await, Ok(Ok(()))) {
+                let status = bridge.status().borrow().clone();
+                return Err(DemoError::Unregistered {
+                    name: name.clone(),
+                    seconds: patience.as_secs(),
+                    line: explain(&status),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.inner.stop.cancel();
+        self.inner.end.cancel();
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        lock(&self.accounts)
+    }
+
+    /// Submits the next message of a pair, waiting for room; `false` if the bridge is stopped. Cancel safe: a message is
+    /// in the books if and only if the bridge took it.
+    async fn submit(&self, direction: Direction) -> bool {
+        let (from, to) = (&self.jids[direction.from], &self.jids[direction.to]);
+        let bridge = &self.bridges[direction.from];
+        // Waiting for room is part of how long a message takes.
+        let now = self.now();
+        loop {
+            let bytes = {
+                let mut accounts = self.accounts();
+                let number = accounts.submit(direction, now);
+                let refused = match bridge.try_send(message::write(from, to, number, now)) {
+                    Ok(_) => return true,
+                    Err(refused) => refused,
+                };
+                accounts.withdraw(direction, number);
+                match refused {
+                    TrySendError::Full(message) => message.len(),
+                    TrySendError::Stopped | TrySendError::NotAStanza(_) => return false,
+                }
+            };
+            bridge.has_room_for(bytes).await;
+        }
+    }
+
+    fn number_of(&self, jid: &str) -> Option<usize> {
+        self.jids.iter().position(|known| known == jid)
+    }
+
+    /// Enters what arrived at bridge `at` into the books; returns an answer that has to be sent.
+    fn enter(
+        &self,
+        accounts: &mut Accounts,
+        at: usize,
+        incoming: &Incoming,
+    ) -> Option<bytes::Bytes> {
+        let now = self.now();
+        let other = |jid: &str| self.number_of(jid).filter(|other| *other != at);
+        match message::read(incoming) {
+            Arrival::Message {
+                from,
+                number,
+                submitted,
+            } if other(&from).is_some() => {
+                let from = other(&from)?;
+                accounts.deliver(Direction { from, to: at }, number, submitted, now);
+                return None;
+            }
+            Arrival::Error { from, number } if other(&from).is_some() => {
+                let to = other(&from)?;
+                accounts.fail(Direction { from: at, to }, number);
+                return None;
+            }
+            Arrival::Question { answer } => {
+                *lock(&self.foreign) += 1;
+                return Some(answer);
+            }
+            Arrival::Message { .. } | Arrival::Error { .. } | Arrival::Foreign => {}
+        }
+        *lock(&self.foreign) += 1;
+        None
+    }
+}
+
+/// A status in one line, with the cause of the last failure in full.
+#[must_use]
+pub fn explain(status: &Status) -> String {
+    let line = status.line(std::time::SystemTime::now());
+    match &status.last_failure {
+        Some(last) if status.state != State::Registered => format!("{line}: {}", last.failure),
+        _ => line,
+    }
+}
+
+async fn send(inner: Arc<Inner>, from: usize, first: Instant, pace: Duration) {
+    let others: Vec<usize> = (0..inner.bridges.len()).filter(|to| *to != from).collect();
+    let mut next = first;
+    for to in others.into_iter().cycle() {
+        let submitted = async {
+            sleep_until(next).await;
+            inner.submit(Direction { from, to }).await
+        };
+        if inner.stop.run_until_cancelled(submitted).await != Some(true) {
+            return;
+        }
+        next = (next + pace).max(Instant::now() - ARREARS);
+    }
+}
+
+async fn receive(inner: Arc<Inner>, at: usize, mut receiver: Receiver) {
+    let mut batch = Vec::new();
+    while receiver.recv_many(&mut batch, BATCH).await > 0 {
+        let answers: Vec<_> = {
+            let mut accounts = inner.accounts();
+            let enter = |incoming: &Incoming| inner.enter(&mut accounts, at, incoming);
+            batch.iter().filter_map(enter).collect()
+        };
+        batch.clear();
+        for answer in answers {
+            // Never waiting: two bridges that ask each other without end must not stop receiving.
+            let _ = inner.bridges[at].try_send(answer);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How far behind its schedule a sender may make up for.
+pub const ARREARS: Duration = Duration::from_millis(100);
+
+/// Stanzas entered into the books under one lock.
+const BATCH: usize = 64;
+
+const POLL: Duration = Duration::from_millis(5);
+
+/// Once everything is received: how long we listen for what should not come.
+const QUIET: Duration = Duration::from_millis(300);
