@@ -76,6 +76,7 @@ class Cluster:
         self.directory = Path(directory)
         self.binaries = Path(binaries)
         self.bridges = 0
+        self.lent = []
 
     def manifest(self):
         return json.loads((self.directory / "demo.json").read_text())
@@ -152,10 +153,17 @@ class Cluster:
         self.bridges += 1
         name = f"it{os.getpid()}-{self.bridges}"
         answer = self.xmpp(node or self.nodes[0], "callbridge", "add", name)
-        return Bridge(name, f"{name}.{answer['domain']}", answer["secrets"][-1]["secret"])
+        self.lent.append(Bridge(name, f"{name}.{answer['domain']}", answer["secrets"][-1]["secret"]))
+        return self.lent[-1]
 
     def remove(self, bridge, node=None):
         self.xmpp(node or self.nodes[0], "callbridge", "remove", bridge.name)
+        self.lent.remove(bridge)
+
+    def tidy(self):
+        """Removes the bridges of a test that is over, and what waits for them."""
+        for bridge in list(self.lent):
+            self.remove(bridge)
 
     def resident(self, node):
         """Resident memory of a node, bytes."""

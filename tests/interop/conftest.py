@@ -37,7 +37,7 @@ def binaries():
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
+def demo(tmp_path_factory):
     if attached := os.environ.get("XMPP_INTEROP_ATTACH"):
         yield Cluster(attached, binaries())
         return
@@ -46,24 +46,31 @@ def cluster(tmp_path_factory):
     command += ["--port-offset", str(PORT_OFFSET), "-o", "json"]
     log = directory.parent / "demo.log"
     with log.open("wb") as output:
-        demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         running = Cluster(directory, binaries())
 
         def up():
-            if demo.poll() is not None:
+            if process.poll() is not None:
                 pytest.exit(f"the demo ended:\n{log.read_text()}", returncode=2)
             return (directory / "demo.json").exists()
 
         asyncio.run(eventually(up, "the demo is up", within=30))
         yield running
     finally:
-        demo.terminate()
+        process.terminate()
         try:
-            demo.wait(timeout=20)
+            process.wait(timeout=20)
         except subprocess.TimeoutExpired:
-            demo.kill()
-            demo.wait()
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(demo):
+    """The cluster. What a test adds to it is gone after the test; a test that harms it waits until it is whole again."""
+    yield demo
+    demo.tidy()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -44,6 +44,7 @@ class Stream:
         self.received = asyncio.Queue()
         self.header = asyncio.get_running_loop().create_future()
         self.listening = None
+        self.fences = 0
         Stream.opened.append(self)
 
     @classmethod
@@ -158,19 +159,19 @@ class Stream:
             elements.append(element)
         return elements
 
-    async def request(self, stanza, identity):
-        """Sends an IQ and returns the answer of that id; other stanzas are left out."""
-        self.send(stanza)
-        while (answer := await self.next()).get("id") != identity or not answer.tag.endswith("}iq"):
-            pass
-        return answer
-
     async def fence(self, jid, domain):
-        """Waits for the answer to a ping to the server: everything sent before is decided."""
-        self.fences = getattr(self, "fences", 0) + 1
+        """Waits for the answer to a ping to the server: everything sent before is decided.
+
+        Returns what came before the answer; nothing is lost of it, as answers keep the order of questions.
+        """
+        self.fences += 1
         identity = f"fence-{self.fences}"
-        ping = f"<iq type='get' id='{identity}' from='{jid}' to='{domain}'><ping xmlns='{PING}'/></iq>"
-        assert (await self.request(ping, identity)).get("type") == "result"
+        self.send(f"<iq type='get' id='{identity}' from='{jid}' to='{domain}'><ping xmlns='{PING}'/></iq>")
+        before = []
+        while (element := await self.next()).get("id") != identity:
+            before.append(element)
+        assert element.get("type") == "result", ET.tostring(element)
+        return before
 
     def abort(self):
         if self.listening:

@@ -19,8 +19,7 @@ async def test_a_second_stream_of_a_living_name_is_refused_on_every_node(cluster
     for node in cluster.nodes:
         second = await newcomer(cluster, node, bridge)
         assert await second.error() == "conflict"
-    await holder.fence(bridge.jid, cluster.domain)
-    assert holder.received.empty(), "the holder is not disturbed"
+    assert await holder.fence(bridge.jid, cluster.domain) == [], "the holder is not disturbed"
 
 
 async def test_a_name_whose_holder_is_deaf_goes_to_the_newcomer(cluster):

@@ -72,8 +72,7 @@ async def test_a_stanza_that_cannot_be_delivered_is_answered_by_one_error(cluste
     assert answer.get("id") == "1"
     assert answer.get("to") == f"a@{bridge.jid}/r"
     assert f"to='{answer.get('from')}'" in stanza, "the error comes from the address that was meant"
-    await stream.fence(bridge.jid, cluster.domain)
-    assert stream.received.empty(), "one stanza, one answer"
+    assert await stream.fence(bridge.jid, cluster.domain) == [], "one stanza, one answer"
 
 
 async def test_a_request_without_id_is_a_bad_request(cluster):
@@ -111,8 +110,7 @@ async def test_an_error_and_a_result_are_never_answered(cluster):
             f"<iq type='result' id='5' from='{bridge.jid}' to='{to}'>{QUERY}{QUERY}</iq>",
         ):
             stream.send(stanza)
-    await stream.fence(bridge.jid, cluster.domain)
-    assert stream.received.empty()
+    assert await stream.fence(bridge.jid, cluster.domain) == []
 
 
 async def test_errors_and_results_are_delivered(cluster):
@@ -133,7 +131,9 @@ async def test_the_server_answers_ping_and_discovery(cluster):
     async def ask(namespace, name):
         identity = f"{name}-{namespace}"
         request = f"<iq type='get' id='{identity}' from='{bridge.jid}' to='example.test'><{name} xmlns='{namespace}'/></iq>"
-        answer = await stream.request(request, identity)
+        stream.send(request)
+        answer = await stream.next()
+        assert answer.get("id") == identity
         assert (answer.get("type"), answer.get("from"), answer.get("to")) == ("result", "example.test", bridge.jid)
         return answer
 

@@ -1,0 +1,265 @@
+"""Peers that want too much, or nothing: each is bounded, and nobody else notices.
+
+Beside every attack two ordinary components on two nodes, one of them the node that is attacked, send each other numbered
+messages: all arrive, in order, none later than `PATIENCE`. Memory and descriptors of the node come back to where they were.
+"""
+
+import asyncio
+import os
+import ssl
+import time
+from contextlib import asynccontextmanager
+
+from cluster import CEILING, eventually
+from stream import Stream, body, header, stanza_error
+
+#: The longest that a message of undisturbed components may take, seconds; generous, as these tests share their processors.
+PATIENCE = 3.0
+#: What a node may grow by and keep, bytes: what the allocator holds back.
+SLACK = 24 << 20
+#: `limits.handshake_timeout` by default, and what a loaded machine may add, seconds.
+HANDSHAKE, LATE = 10, 4
+#: Where attackers come from.
+ATTACKER = "127.0.66.6"
+
+
+@asynccontextmanager
+async def undisturbed(cluster, attacked):
+    """Two components, one of them on the attacked node, that talk all the while."""
+    other = next(node for node in cluster.nodes if node.name != attacked.name)
+    bridges = cluster.bridge(), cluster.bridge()
+    ends = [
+        await Stream.component(cluster, node, bridge) for node, bridge in zip((attacked, other), bridges)
+    ]
+    delays, over = [], asyncio.Event()
+
+    async def talk():
+        number = 0
+        while not over.is_set():
+            for turn in (0, 1):
+                sender, recipient = bridges[turn].jid, bridges[1 - turn].jid
+                began = time.monotonic()
+                ends[turn].send(f"<message from='{sender}' to='{recipient}'><body>{number}</body></message>")
+                assert body(await ends[1 - turn].next()) == str(number)
+                delays.append(time.monotonic() - began)
+                number += 1
+            await asyncio.sleep(0.01)
+
+    talking = asyncio.create_task(talk())
+    try:
+        yield
+    finally:
+        over.set()
+        await talking
+    assert len(delays) > 10, "they did not talk"
+    assert max(delays) < PATIENCE, f"the slowest of {len(delays)} messages took {max(delays):.1f} s"
+
+
+async def dial(node, **options):
+    host, port = node.component
+    return await asyncio.wait_for(
+        asyncio.open_connection(host, port, local_addr=(ATTACKER, 0), **options), CEILING
+    )
+
+
+def careless():
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+GARBAGE = [
+    b"",
+    b"\x16\x03\x01",
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"<stream:stream>",
+    os.urandom(700),
+    b"\x16\x03\x01\xff\xff" + os.urandom(2000),
+    b"\x80\x2e\x01\x03\x01" + b"\0" * 40,
+]
+#: What is sent behind a TLS handshake.
+CONFIDENTIAL_GARBAGE = [b"", os.urandom(5000), b"<" * 5000, header("cb1.example.test").encode(), b"<?xml version='1.0'"]
+
+
+async def test_ten_thousand_connections_of_garbage_leave_no_trace(cluster):
+    leader, _ = await cluster.whole()
+    context = careless()
+    count = iter(range(10_000))
+    held = []
+
+    async def attack():
+        for number in count:
+            secure = number % 10 == 0
+            kind = CONFIDENTIAL_GARBAGE if secure else GARBAGE
+            try:
+                reader, writer = await dial(leader, **({"ssl": context} if secure else {}))
+                writer.write(kind[number // 10 % len(kind)])
+                if number % 3 == 0:
+                    # Some read what they are answered, most just go.
+                    writer.write_eof() if not secure else None
+                    await asyncio.wait_for(reader.read(100), CEILING) if number % 100 == 3 else None
+                writer.transport.abort()
+            except OSError:
+                pass
+            if number == 1000:
+                held.append((cluster.resident(leader), cluster.sockets(leader)))
+
+    async with undisturbed(cluster, leader):
+        await asyncio.gather(*(attack() for _ in range(100)))
+    memory, descriptors = held[0]
+    await eventually(lambda: cluster.sockets(leader) <= descriptors, "all connections are closed")
+    grown = cluster.resident(leader) - memory
+    assert grown < SLACK, f"{grown >> 20} MiB more than after the first thousand"
+    bridge = cluster.bridge()
+    again = await Stream.component(cluster, leader, bridge)
+    await again.fence(bridge.jid, cluster.domain)
+
+
+async def test_connections_that_come_to_nothing_are_closed_in_time(cluster):
+    """More of them than `limits.unauthenticated` (512), by which the next ones wait to be accepted."""
+    _, (victim, _) = await cluster.whole()
+    bridge = cluster.bridge()
+    context = careless()
+    began = time.monotonic()
+
+    async def silent():
+        return (await dial(victim))[0]
+
+    async def slow_handshake():
+        reader, writer = await dial(victim)
+        asyncio.create_task(drip(writer, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500))
+        return reader
+
+    async def late_handshake():
+        # The time counts from the beginning: to finish TLS late does not buy as much time again.
+        transport_reader, transport = await dial(victim)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+
+        async def handshake():
+            await asyncio.sleep(HANDSHAKE / 2)
+            await loop.start_tls(transport.transport, protocol, context)
+
+        shaking = asyncio.create_task(handshake())
+        protocol._over_ssl = True
+        keep.append((transport_reader, transport, shaking))
+        return reader
+
+    async def slow_header():
+        reader, writer = await dial(victim, ssl=context)
+        asyncio.create_task(drip(writer, header("cb1.example.test").encode()))
+        return reader
+
+    async def drip(writer, data):
+        for byte in data:
+            if writer.transport.is_closing():
+                return
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.3)
+
+    keep = []
+    async with undisturbed(cluster, victim):
+        kinds = [silent] * 400 + [slow_handshake] * 50 + [slow_header] * 20 + [late_handshake] * 5
+        readers = await asyncio.gather(*(kind() for kind in kinds))
+        ends = [asyncio.create_task(end(reader)) for reader in readers]
+        # There is still room for somebody with a secret.
+        friend = await Stream.component(cluster, victim, bridge)
+        assert time.monotonic() - began < HANDSHAKE, "nobody was closed yet"
+        crowd = [asyncio.create_task(silent()) for _ in range(200)]
+        done, waiting = await asyncio.wait(ends, timeout=HANDSHAKE + LATE)
+        assert not waiting, f"{len(waiting)} of {len(ends)} are still open"
+        closed = [task.result() - began for task in done]
+        assert min(closed) > HANDSHAKE - 1, f"one was closed after {min(closed):.1f} s"
+        assert max(closed) < HANDSHAKE + LATE, f"one was closed after {max(closed):.1f} s"
+        await friend.fence(bridge.jid, cluster.domain)
+        # Whoever waited behind the crowd comes in now.
+        another = cluster.bridge()
+        await Stream.component(cluster, victim, another)
+        await asyncio.gather(*crowd)
+
+
+async def end(reader):
+    """When a connection ended."""
+    try:
+        while await reader.read(4096):
+            pass
+    except (OSError, ssl.SSLError):
+        pass
+    return time.monotonic()
+
+
+BIG = "x" * (64 << 10)
+
+
+async def flood(stream, jid, to, count):
+    """Sends large messages, as fast as they are taken."""
+    for number in range(count):
+        stream.send(f"<message id='{number}' from='{jid}' to='{to}'><body>{BIG}</body></message>")
+        await stream.drain()
+
+
+async def test_a_recipient_that_never_reads_costs_its_senders_an_error_and_nobody_else_anything(cluster):
+    leader, (one, two) = await cluster.whole()
+    sender, deaf = cluster.bridge(), cluster.bridge()
+    recipient = await Stream.component(cluster, one, deaf)
+    await recipient.deafen()
+    stream = await Stream.component(cluster, two, sender)
+    before = {node.name: cluster.resident(node) for node in cluster.nodes}
+    async with undisturbed(cluster, one):
+        # 24 MiB for a queue of 16 MiB (`limits.session_queue_bytes`).
+        await flood(stream, sender.jid, deaf.jid, 384)
+        errors = await stream.fence(sender.jid, cluster.domain)
+        assert {stanza_error(element) for element in errors} == {("resource-constraint", "wait")}
+        numbers = [int(element.get("id")) for element in errors]
+        assert numbers == sorted(set(numbers)), "one error each, in order"
+        assert 384 - 256 - 8 <= len(numbers) <= 384 - 200, f"{len(numbers)} errors"
+        waiting = queue(cluster, deaf)
+        assert waiting["bytes"] <= 16 << 20 and waiting["stanzas"] == 384 - len(numbers)
+    for node in cluster.nodes:
+        grown = cluster.resident(node) - before[node.name]
+        assert grown < (64 << 20), f"{node.name} grew by {grown >> 20} MiB for a queue of 16"
+    # It hears everything that was not answered, once it listens.
+    recipient.listen()
+    heard = [int((await recipient.next()).get("id")) for _ in range(384 - len(numbers))]
+    assert heard == [number for number in range(384) if number not in numbers]
+    await eventually(lambda: queue(cluster, deaf)["stanzas"] == 0, "it confirms what it read")
+
+
+def queue(cluster, bridge):
+    bridges = cluster.status(cluster.nodes[0])["bridges"]
+    return next(found for found in bridges if found["name"] == bridge.name)["queue"]
+
+
+async def test_two_components_that_never_read_each_other_stop_only_themselves(cluster):
+    leader, (one, two) = await cluster.whole()
+    first, second = cluster.bridge(), cluster.bridge()
+    streams = [await Stream.component(cluster, node, bridge) for node, bridge in ((one, first), (two, second))]
+    for stream in streams:
+        await stream.deafen()
+    before = {node.name: cluster.resident(node) for node in cluster.nodes}
+    ledger = await eventually(cluster.ledger, "the ledger before")
+    async with undisturbed(cluster, one):
+        # All is taken, though neither reads: 40 MiB in each direction, of which a queue holds 16.
+        await asyncio.gather(
+            flood(streams[0], first.jid, second.jid, 640),
+            flood(streams[1], second.jid, first.jid, 640),
+        )
+
+        def decided():
+            after = cluster.ledger()
+            taken = after["bounced"] - ledger["bounced"] + after["delivered"] - ledger["delivered"]
+            return after["unaccounted"] == 0 and taken + after["queued"] >= 1280
+
+        await eventually(decided, "every message has its outcome")
+    for node in cluster.nodes:
+        grown = cluster.resident(node) - before[node.name]
+        assert grown < (160 << 20), f"{node.name} grew by {grown >> 20} MiB for two queues of 16 and their answers"
+    # Each hears what waits for it, in order, once it listens.
+    for stream, jid in zip(streams, (first.jid, second.jid)):
+        stream.listen()
+        numbers = []
+        while (element := await stream.next()).get("type") != "error":
+            numbers.append(int(element.get("id")))
+        assert numbers[:200] == list(range(200))
+        assert numbers == sorted(set(numbers))
