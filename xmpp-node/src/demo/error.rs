@@ -84,7 +84,7 @@ pub enum DemoError {
         /// Name of the node.
         name: String,
         /// What it said.
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A bridge cannot be set up as configured.
     #[error("bridge {name}: {source}")]
