@@ -3,6 +3,8 @@
 //!
 //! Used by the demo, and by tests and benchmarks that need processes which can be killed. Everything is below one
 //! directory, see [`super::site`]; the processes end with the value.
+//!
+//! Length: one handle with many short methods.
 
 mod nodes;
 

@@ -73,7 +73,7 @@ impl Run {
             let started = Bridge::start(config);
             let (bridge, receiver) = started.map_err(|source| DemoError::Bridge {
                 name: name.clone(),
-                source,
+                source: Box::new(source),
             })?;
             names.push(name);
             bridges.push(bridge);
