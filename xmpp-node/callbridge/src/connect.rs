@@ -64,7 +64,7 @@ pub(crate) async fn race(
             }
             else => {
                 let nobody = io::Error::new(io::ErrorKind::NotFound, "no address to connect to");
-                return Err(last.unwrap_or((nowhere(), Failure::Connect(Arc::new(nobody)))));
+                return Err(last.unwrap_or_else(|| (nowhere(), Failure::Connect(Arc::new(nobody)))));
             }
         };
         // A task that was aborted or panicked leaves its server in `started`: it is tried again in this round.

@@ -94,10 +94,11 @@ async fn drive(
             };
         }
         link.hand_over();
-        if link.confirmation == Confirmation::Explicit && confirmed.has_changed().unwrap_or(false) {
-            if let Some(receipt) = *confirmed.borrow_and_update() {
-                link.session.confirm(receipt, now());
-            }
+        if link.confirmation == Confirmation::Explicit
+            && confirmed.has_changed().unwrap_or(false)
+            && let Some(receipt) = *confirmed.borrow_and_update()
+        {
+            link.session.confirm(receipt, now());
         }
         if !closing {
             shared.outbox.take(|stanza| link.session.push(stanza));
@@ -325,3 +326,6 @@ const PENDING: usize = 512;
 const CLOSING: Duration = Duration::from_secs(1);
 /// How long a last word may take to leave.
 const FAREWELL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

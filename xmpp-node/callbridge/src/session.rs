@@ -229,7 +229,7 @@ impl Session {
             .inspect_err(|_| self.previd = None)?;
         self.written -= newly;
         if let Link::Up(up) = &mut self.link {
-            up.answered();
+            up.answered(self.written);
         }
         Ok(newly)
     }

@@ -364,7 +364,7 @@ impl Supervisor {
             }
             status.state = state;
             status.server = server.cloned();
-            status.resumed = false;
+            (status.secure, status.managed, status.resumed) = (false, false, false);
         });
     }
 

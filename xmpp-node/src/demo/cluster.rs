@@ -3,6 +3,8 @@
 //!
 //! Used by the demo, and by tests and benchmarks that need processes which can be killed. Everything is below one
 //! directory, see [`super::site`]; the processes end with the value.
+//!
+//! Length: one handle with many short methods.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -209,7 +211,10 @@ impl Cluster {
     pub async fn call(&self, node: usize, request: &Request) -> Result<Response, DemoError> {
         let name = self.sites[node].name.clone();
         let answer = self.client(node).call(request).await;
-        answer.map_err(|source| DemoError::Admin { name, source })
+        answer.map_err(|source| DemoError::Admin {
+            name,
+            source: Box::new(source),
+        })
     }
 
     /// The status of every node; `None` where it does not answer within a second.

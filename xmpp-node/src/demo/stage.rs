@@ -1,4 +1,6 @@
 //! One demo from beginning to end: cluster up, traffic on, faults, the end, the reckoning.
+//!
+//! Length: the run of a demo from start to end, read in one go.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -71,7 +71,7 @@ impl Run {
             let started = Bridge::start(config);
             let (bridge, receiver) = started.map_err(|source| DemoError::Bridge {
                 name: name.clone(),
-                source,
+                source: Box::new(source),
             })?;
             names.push(name);
             bridges.push(bridge);
@@ -261,9 +261,8 @@ impl Inner {
             let bytes = {
                 let mut accounts = self.accounts();
                 let number = accounts.submit(direction, now);
-                let refused = match bridge.try_send(message::write(from, to, number, now)) {
-                    Ok(_) => return true,
-                    Err(refused) => refused,
+                let Err(refused) = bridge.try_send(message::write(from, to, number, now)) else {
+                    return true;
                 };
                 accounts.withdraw(direction, number);
                 match refused {

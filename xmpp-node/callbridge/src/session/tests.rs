@@ -293,6 +293,20 @@ fn written_stanzas_are_asked_for_soon_but_one_question_at_a_time() {
 }
 
 #[test]
+fn what_an_answer_leaves_open_is_asked_for_again() {
+    let (mut session, now) = started(2);
+    written(&mut session, now);
+    written(&mut session, now + ms(50));
+    session.acknowledged(1).expect("possible");
+    assert_eq!(written(&mut session, now + ms(60)), "");
+    assert_eq!(session.deadline(), Some(now + ms(110)));
+    let asked = written(&mut session, now + ms(110));
+    assert_eq!(asked, "<r xmlns='urn:xmpp:sm:3'/>");
+    session.acknowledged(2).expect("possible");
+    assert_eq!(written(&mut session, now + ms(300)), "");
+}
+
+#[test]
 fn a_stop_lets_nothing_wait() {
     let (mut session, now) = started(1);
     let receipt = session.received().expect("new");

@@ -49,9 +49,13 @@ impl Up {
         self.answer = true;
     }
 
-    /// The server answered.
-    pub(super) fn answered(&mut self) {
+    /// The server answered; `rest` stanzas are written and not acknowledged. They are asked for again in a while, should
+    /// the server not tell by itself.
+    pub(super) fn answered(&mut self, rest: usize) {
         self.outstanding = false;
+        if rest > 0 {
+            self.unasked = self.unasked.max(1);
+        }
     }
 
     /// Something is confirmed and not told.
@@ -81,8 +85,8 @@ impl Up {
     /// Whether `<r/>` must be sent now, after `appended` more stanzas; if so it counts as sent. One question at a time, except
     /// that silence is always asked about.
     pub(super) fn must_ask(&mut self, appended: usize, timing: &Timing, now: Instant) -> bool {
-        if appended > 0 {
-            self.unasked = self.unasked.saturating_add(appended as u32);
+        self.unasked = self.unasked.saturating_add(appended as u32);
+        if self.unasked > 0 {
             self.unasked_since.get_or_insert(now);
         }
         let waited = self

@@ -3,29 +3,25 @@
 //! ```text
 //! batch   = version u8, stamp u64 (milliseconds since 1970), chunk*
 //! chunk   = node u64, incarnation u64, first u64 (request number of the first command), count u32, length u32, command*
-//! command = postcard of `Command`; `Stanzas` is followed by `length` raw bytes: stanza*
-//! stanza  = length u32, tag length u32, flags u8, reject u8, `to` length u16, `to`, text
+//! command = postcard of `Command`; `Stanzas` is followed by `length` raw bytes, see `packing`
 //! ```
-//! Integers of batch, chunk and stanza are little-endian. Text is never encoded: apply slices it out of the entry.
+//! Integers of batch and chunk are little-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
 use super::session::SessionId;
-use crate::error::StanzaCondition;
-use crate::stanza::{Kind, Routed, Stanza};
 
 /// Version of the encoding, the first byte of every batch.
 const VERSION: u8 = 1;
 const BATCH_HEADER: usize = 9;
 const CHUNK_HEADER: usize = 32;
-const STANZA_HEADER: usize = 12;
 
 /// One decision for the state to take. `apply` skips what is no longer true, so a command may always be sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command<'a> {
-    /// The next stanzas of a session, `len` bytes packed by a [`StanzaPacker`].
+    /// The next stanzas of a session, `len` bytes packed by a [`super::StanzaPacker`].
     Stanzas {
         /// The sender.
         session: SessionId,
@@ -293,113 +289,6 @@ pub(super) fn open_batch(batch: &[u8]) -> Result<(u64, &[u8]), Malformed> {
     Ok((read_u64(head, 1), chunks))
 }
 
-/// Collects stanzas of one session for one [`Command::Stanzas`].
-#[derive(Debug, Default)]
-pub struct StanzaPacker {
-    out: BytesMut,
-    count: u32,
-}
-
-impl StanzaPacker {
-    /// Adds a stanza: `to` is the domain it is routed by, `reject` the error that answers it instead.
-    pub fn push(&mut self, stanza: &Stanza, to: &str, reject: Option<StanzaCondition>) {
-        let head = self.out.len();
-        // A domain has at most 1023 bytes (RFC 7622, 3.2).
-        self.out.put_bytes(0, STANZA_HEADER);
-        self.out.extend_from_slice(to.as_bytes());
-        let text = self.out.len();
-        let tag_len = stanza.write_to(&mut self.out);
-        self.out.extend_from_slice(stanza.content());
-        let len = (self.out.len() - text) as u32;
-        let out = &mut self.out[head..head + STANZA_HEADER];
-        out[0..4].copy_from_slice(&len.to_le_bytes());
-        out[4..8].copy_from_slice(&tag_len.to_le_bytes());
-        out[8] =
-            stanza.kind as u8 | u8::from(stanza.answerable) << 2 | u8::from(reject.is_some()) << 3;
-        out[9] = reject.map_or(0, StanzaCondition::code);
-        out[10..12].copy_from_slice(&(to.len() as u16).to_le_bytes());
-        self.count += 1;
-    }
-
-    /// Stanzas so far.
-    #[must_use]
-    pub fn count(&self) -> u32 {
-        self.count
-    }
-
-    /// Bytes so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Whether nothing was added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The command and its raw bytes; the packer is empty again.
-    pub fn finish(&mut self, session: SessionId, stream: u64) -> (Bytes, Bytes) {
-        let packed = self.out.split().freeze();
-        let count = std::mem::take(&mut self.count);
-        (
-            Command::Stanzas {
-                session,
-                stream,
-                count,
-                len: packed.len() as u32,
-            }
-            .encode(),
-            packed,
-        )
-    }
-}
-
-/// A stanza as packed in an entry.
-pub(super) struct Packed<'a> {
-    pub(super) to: &'a str,
-    pub(super) reject: Option<StanzaCondition>,
-    pub(super) stanza: Routed,
-}
-
-/// Takes the next stanza from the front of `packed`, a slice of `batch`.
-pub(super) fn next_stanza<'a>(
-    batch: &Bytes,
-    packed: &mut &'a [u8],
-) -> Result<Packed<'a>, Malformed> {
-    let (head, rest) = packed
-        .split_at_checked(STANZA_HEADER)
-        .ok_or(Malformed("stanza header cut short"))?;
-    let len = read_u32(head, 0) as usize;
-    let to_len = u16::from_le_bytes([head[10], head[11]]) as usize;
-    let (to, rest) = rest
-        .split_at_checked(to_len)
-        .ok_or(Malformed("stanza address cut short"))?;
-    let (text, rest) = rest
-        .split_at_checked(len)
-        .ok_or(Malformed("stanza cut short"))?;
-    *packed = rest;
-    let tag_len = read_u32(head, 4);
-    let flags = head[8];
-    let kind = kind_from_code(flags & 3).ok_or(Malformed("unknown kind of stanza"))?;
-    if tag_len as usize > len {
-        return Err(Malformed("start tag longer than its stanza"));
-    }
-    let reject = match flags & 8 {
-        0 => None,
-        _ => Some(StanzaCondition::from_code(head[9]).ok_or(Malformed("unknown stanza error"))?),
-    };
-    let to = std::str::from_utf8(to).map_err(|_| Malformed("address is not UTF-8"))?;
-    let stanza = Routed {
-        kind,
-        answerable: flags & 4 != 0,
-        tag_len,
-        bytes: batch.slice_ref(text),
-    };
-    Ok(Packed { to, reject, stanza })
-}
-
 /// Takes the next command from the front of `commands`.
 pub(super) fn next_command<'a>(
     commands: &mut &'a [u8],
@@ -417,7 +306,7 @@ pub(super) fn next_command<'a>(
     Ok((command, raw))
 }
 
-fn read_u32(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     bytes
         .get(at..at + 4)
         .and_then(|four| four.try_into().ok())
@@ -429,11 +318,4 @@ fn read_u64(bytes: &[u8], at: usize) -> u64 {
         .get(at..at + 8)
         .and_then(|eight| eight.try_into().ok())
         .map_or(0, u64::from_le_bytes)
-}
-
-/// What `kind as u8` wrote.
-pub(super) fn kind_from_code(code: u8) -> Option<Kind> {
-    [Kind::Message, Kind::Presence, Kind::Iq]
-        .into_iter()
-        .find(|kind| *kind as u8 == code)
 }

@@ -4,12 +4,12 @@
 //! are chosen by whoever proposes, time enters only as commands (`Expire`, `Evict`) and as the stamp of a batch. All nodes
 //! that applied index i therefore hold the same state at i, which [`Router::digest`] lets anybody check.
 //!
-//! Reading order: `command` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `routing`
-//! (where a stanza goes), `bridge` (names and secrets), `ledger` (the sums), `snapshot`.
+//! Reading order: `command` and `packing` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `names`
+//! (who serves which), `routing` (where a stanza goes), `configure`, `bridge` (names and secrets), `ledger` (the sums), `snapshot`.
 //!
 //! # Invariants
 //! 1. A command has an effect once: a node's commands carry consecutive request numbers, and only the next one is taken.
-//! 2. A session takes stanzas only from the attachment and epoch it has now; whatever an older stream still had under way
+//! 2. A session takes stanzas only from the stream that serves it now; whatever an older stream still had under way
 //!    is skipped, and its sender sends again what `h` does not cover.
 //! 3. Every stanza taken is counted once in the [`Ledger`]: delivered, bounced, expired, discarded, or still queued.
 //! 4. A name is served by at most one session, a session by at most one stream.
@@ -18,9 +18,12 @@
 mod apply;
 mod bridge;
 mod command;
+mod configure;
 mod digest;
 mod ledger;
 mod local;
+mod names;
+mod packing;
 mod queue;
 mod routing;
 mod session;
@@ -32,10 +35,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::{ConfigureError, News, Refusal};
+pub use apply::{News, Refusal};
 pub use bridge::{Bridge, SealedSecret};
-pub use command::{BatchBuilder, ChunkHeader, Command, Malformed, StanzaPacker};
+pub use command::{BatchBuilder, ChunkHeader, Command, Malformed};
+pub use configure::ConfigureError;
 pub use ledger::Ledger;
+pub use packing::StanzaPacker;
 pub use queue::{Item, Queue};
 pub use session::{Attachment, Newcomer, Session, SessionId};
 

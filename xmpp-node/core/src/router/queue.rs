@@ -9,8 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::command::kind_from_code;
-use crate::stanza::Routed;
+use crate::stanza::{Kind, Routed};
 
 /// Bytes that a queued stanza costs beside its own text.
 const OVERHEAD: u64 = 96;
@@ -74,7 +73,7 @@ impl ItemHead {
 
     /// `None` if the kind is unknown or the start tag would be longer than the stanza.
     pub(super) fn item(self, bytes: Bytes) -> Option<Item> {
-        let kind = kind_from_code(self.kind)?;
+        let kind = Kind::from_code(self.kind)?;
         (self.tag_len as usize <= bytes.len()).then_some(Item {
             stanza: Routed {
                 kind,

@@ -10,7 +10,7 @@
 //! Errors and results that cannot be delivered are discarded, everything else is answered by one error (RFC 6120, 8.3.1).
 
 use super::apply::{Context, News};
-use super::command::Packed;
+use super::packing::Packed;
 use super::queue::Item;
 use super::session::SessionId;
 use super::{Router, local};

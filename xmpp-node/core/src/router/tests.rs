@@ -1,6 +1,7 @@
 //! Tests of the router: one file a group of rules, the simulation last.
 
 mod bridges;
+mod expiry;
 mod limits;
 mod log;
 mod names;
@@ -293,7 +294,14 @@ pub(super) fn check(router: &Router) {
     let mut names = BTreeSet::new();
     let mut bytes = 0;
     let (mut detached, mut held) = (Vec::new(), Vec::new());
+    let newest = |at: Attachment| {
+        let node = router.node(at.node);
+        node.is_some_and(|node| node.incarnation == at.incarnation)
+    };
     for (id, session) in router.sessions() {
+        assert!(session.attached.is_none_or(newest), "its node is there");
+        let newcomer = session.newcomer.map(|newcomer| newcomer.at);
+        assert!(newcomer.is_none_or(newest), "who waits is there");
         assert!(names.insert(&session.domain), "a name has one session");
         let bridge = router
             .bridge(&session.domain)

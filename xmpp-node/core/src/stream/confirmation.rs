@@ -379,5 +379,15 @@ mod tests {
         asked(&mut plain, MS);
         assert_eq!(plain.answered(1), Some(1));
         assert_eq!(plain.answered(1), None, "answered twice");
+        plain.wrote(2);
+        plain.probe(MS, "s", "p", &mut Vec::new());
+        plain.wrote(3);
+        plain.probe(MS, "s", "p", &mut Vec::new());
+        assert_eq!(
+            plain.answered(2),
+            None,
+            "asked anew since, after more was written"
+        );
+        assert_eq!(plain.answered(3), Some(3));
     }
 }

@@ -4,6 +4,7 @@
 //! | File | Is |
 //! |---|---|
 //! | `world` | what may happen, and how often; the end in which everything comes to rest |
+//! | `faults` | what goes wrong |
 //! | `nodes` | a node: pending commands, chunks, its replica, crash and start |
 //! | `connections` | a node's end of a stream, as `connection/serving.rs` of the server has it |
 //! | `peers` | a component, plain or with XEP-0198 |
@@ -12,13 +13,14 @@
 //! `XMPP_SIM_SEEDS=n` runs n seeds, from `XMPP_SIM_SEED` on (1 if it is not set).
 
 mod connections;
+mod faults;
 mod nodes;
 mod oracle;
 mod peers;
 mod world;
 
 /// Seeds that always run.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 150;
 
 /// A generator whose numbers follow from its seed (SplitMix64).
 struct Rng(u64);
@@ -58,6 +60,10 @@ impl Drop for Announce {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs it chooses the seeds"
+)]
 fn simulation_keeps_every_invariant() {
     let number = |name| {
         std::env::var(name)

@@ -151,6 +151,7 @@ fn replay(transcript: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "transcripts are files")]
 fn transcripts_of_components_are_replayed_to_the_letter() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/component");
     let mut count = 0;

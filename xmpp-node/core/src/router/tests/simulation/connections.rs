@@ -50,6 +50,8 @@ pub(super) struct Connection {
     pub(super) to_node: VecDeque<ToNode>,
     /// The component's end is there; when it is not, the node finds out some time.
     pub(super) open: bool,
+    /// Steps for which the node does not get to reading.
+    pub(super) stalled: usize,
     domain: String,
     managed: bool,
     session: SessionId,
@@ -89,6 +91,7 @@ impl Connection {
             to_peer: VecDeque::new(),
             to_node: VecDeque::new(),
             open: true,
+            stalled: 0,
             domain: domain.to_owned(),
             managed,
             session,
@@ -166,6 +169,10 @@ impl Connection {
         else {
             return true;
         };
+        if self.stalled > 0 {
+            self.stalled -= 1;
+            return true;
+        }
         let session = self.session;
         let mut stanzas = Vec::new();
         let (mut upto, mut closed) = (None, false);

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
-use crate::router::command::{next_command, next_stanza, open_batch};
+use crate::router::command::{next_command, open_batch};
+use crate::router::packing::next_stanza;
 
 /// What became of one accepted stanza.
 #[derive(Debug, Default)]
@@ -126,15 +127,38 @@ impl Oracle {
             self.single
                 .apply(self.commands, &batch.finish(), &mut Vec::new())
                 .expect("readable");
-            self.effect(&before, &command, &own);
+            self.effect(&before, header, &command, &own);
         }
     }
 
     /// One command was applied.
-    fn effect(&mut self, before: &Router, command: &Command<'_>, own: &Bytes) {
+    fn effect(&mut self, before: &Router, header: ChunkHeader, command: &Command<'_>, own: &Bytes) {
         let skipped =
             before.ledger() == self.single.ledger() && before.sessions == self.single.sessions;
         self.sums.skipped += u64::from(skipped);
+        if let Command::Stanzas {
+            session, stream, ..
+        }
+        | Command::Detach {
+            session, stream, ..
+        }
+        | Command::Acknowledge {
+            session, stream, ..
+        }
+        | Command::Unconfirmed {
+            session, stream, ..
+        }
+        | Command::Keep { session, stream } = *command
+            // The first sign of a new start detaches what the start before had, whatever it says.
+            && before.node(header.node).is_some_and(|node| node.incarnation == header.incarnation)
+            && let Some(old) = before.session(session)
+            && !(old.attached.is_some_and(|at| at.node == header.node) && old.stream == stream)
+        {
+            assert!(
+                skipped,
+                "{command:?} of a stream that serves {old:?} no longer"
+            );
+        }
         if let Command::Stanzas { session, count, .. } = *command {
             let taken =
                 |router: &Router| router.session(session).map_or(0, |session| session.taken);
@@ -146,13 +170,12 @@ impl Oracle {
             match self.single.session(id) {
                 Some(new) => {
                     let confirmed = new.queue.confirmed() - old.queue.confirmed();
-                    let items: Vec<_> = old
-                        .queue
-                        .after(0)
-                        .take(confirmed as usize)
-                        .cloned()
-                        .collect();
-                    self.sums.resumed += u64::from(new.epoch != old.epoch);
+                    let items = old.queue.after(0).take(confirmed as usize);
+                    let items: Vec<_> = items.cloned().collect();
+                    if new.epoch != old.epoch {
+                        self.sums.resumed += 1;
+                        assert_eq!(new.carried, new.queue.end(), "repeats are known as such");
+                    }
                     self.confirmed(&old.domain, &items);
                 }
                 // The name's next session has the queue, and nothing of it is lost.
@@ -172,9 +195,13 @@ impl Oracle {
                         next.queue.after(0).eq(old.queue.after(0)),
                         "the queue is handed over"
                     );
+                    assert_eq!(next.carried, next.queue.end(), "repeats are known as such");
                     self.sums.taken_over += u64::from(!old.queue.is_empty());
                 }
                 None => {
+                    if let Command::Expire { epoch, .. } = *command {
+                        assert_eq!((old.attached, old.epoch), (None, epoch), "it waits still");
+                    }
                     let lost = old.queue.after(0).filter(|item| !item.original).count();
                     self.replies_lost += lost as u64;
                 }
@@ -238,6 +265,10 @@ impl Oracle {
         if !item.original {
             return;
         }
+        assert!(
+            super::super::text(item).ends_with("<body>text</body></message>"),
+            "whole"
+        );
         let (number, sender) = (number(item), domain(item.stanza.from()));
         let last = self.stream_last.insert((stream, sender.clone()), number);
         assert!(

@@ -10,6 +10,8 @@ use super::oracle::Oracle;
 pub(super) struct Peer {
     pub(super) name: String,
     pub(super) managed: bool,
+    /// The node that it connects to next.
+    pub(super) node: usize,
     /// Its stream, by number.
     pub(super) stream: Option<u64>,
     bound: bool,
@@ -26,6 +28,7 @@ impl Peer {
         Self {
             name: name.to_owned(),
             managed,
+            node: 0,
             stream: None,
             bound: false,
             session: None,

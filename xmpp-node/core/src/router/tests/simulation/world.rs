@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::Rng;
-use super::connections::{Connection, ToNode};
+use super::connections::Connection;
 use super::nodes::{Chunk, Node};
 use super::oracle::{Oracle, Sums};
 use super::peers::Peer;
@@ -26,16 +26,16 @@ fn put_bridges(node: &mut Node) {
 }
 
 pub(super) struct World {
-    rng: Rng,
+    pub(super) rng: Rng,
     step: u64,
     /// Faults happen.
     rough: bool,
-    nodes: Vec<Node>,
-    peers: Vec<Peer>,
-    streams: BTreeMap<u64, Connection>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) peers: Vec<Peer>,
+    pub(super) streams: BTreeMap<u64, Connection>,
     streams_ever: u64,
     stanzas_ever: u64,
-    wire: Vec<Chunk>,
+    pub(super) wire: Vec<Chunk>,
     log: Vec<Bytes>,
     oracle: Oracle,
 }
@@ -97,6 +97,10 @@ impl World {
             .for_each(Node::start);
         while !self.rests() {
             self.all();
+            // Whoever removed a bridge may have gone before it put it back.
+            if self.step.is_multiple_of(100) && self.oracle.router.bridges().count() < NAMES.len() {
+                put_bridges(&mut self.nodes[0]);
+            }
             assert!(
                 self.step < STEPS + REST,
                 "it does not come to rest: {}",
@@ -139,7 +143,11 @@ impl World {
     }
 
     fn connect(&mut self, at: usize) {
-        let number = self.rng.below(self.nodes.len());
+        // Mostly to the node where it was.
+        if self.rng.chance(500) {
+            self.peers[at].node = self.rng.below(self.nodes.len());
+        }
+        let number = self.peers[at].node;
         let (peer, node) = (&mut self.peers[at], &mut self.nodes[number]);
         if !node.up {
             return;
@@ -286,67 +294,6 @@ impl World {
             let batch = batch.finish();
             self.oracle.entry(&batch);
             self.log.push(batch);
-        }
-    }
-
-    fn fault(&mut self) {
-        let (node, peer) = (
-            self.rng.below(self.nodes.len()),
-            self.rng.below(self.peers.len()),
-        );
-        match self.rng.below(100) {
-            0..15 if self.nodes[node].up => self.nodes[node].up = false,
-            0..25 => {
-                if !self.nodes[node].up {
-                    self.nodes[node].start();
-                }
-            }
-            25..30 => {
-                let other = &self.nodes[self.rng.below(3)];
-                let (applied, bytes) = (other.applied, other.replica.snapshot());
-                if self.nodes[node].up {
-                    self.nodes[node].install(applied, bytes);
-                }
-            }
-            30..35 => self.wire.clear(),
-            35..40 => self.nodes.iter_mut().for_each(Node::rewind),
-            40..75 => self.lose(peer, false),
-            75..90 => self.lose(peer, true),
-            90..97 => self.close(peer),
-            _ if self.nodes[node].up => {
-                let domain = self.peers[peer].domain();
-                self.nodes[node].propose(&Command::RemoveBridge { domain: &domain });
-                self.nodes[node].propose(&Command::PutBridge {
-                    domain: &domain,
-                    sealed: b"s",
-                });
-            }
-            _ => {}
-        }
-    }
-
-    /// A component's connection breaks, or it crashes. Of what was on its way the end is lost.
-    fn lose(&mut self, at: usize, crash: bool) {
-        if let Some(stream) = self.peers[at].stream
-            && let Some(connection) = self.streams.get_mut(&stream)
-        {
-            let arrives = self.rng.below(connection.to_node.len() + 1);
-            connection.to_node.truncate(arrives);
-            connection.to_peer.clear();
-            connection.open = false;
-        }
-        self.peers[at].lose(crash);
-    }
-
-    /// A component ends its stream in order.
-    fn close(&mut self, at: usize) {
-        if let Some(stream) = self.peers[at].stream
-            && let Some(connection) = self.streams.get_mut(&stream)
-        {
-            connection.to_node.push_back(ToNode::Close);
-            connection.to_peer.clear();
-            connection.open = false;
-            self.peers[at].lose(true);
         }
     }
 

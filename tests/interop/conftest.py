@@ -1,0 +1,86 @@
+"""Foreign software against a real cluster: `xmpp demo` runs three nodes; slixmpp, biboumi and bare sockets attach to it.
+
+Environment: `XMPP_BIN` is the directory of the binaries (default: the newest of the target directory's profiles);
+`XMPP_INTEROP_ATTACH` is the directory of a demo that runs already, which is used instead of a new one.
+Nothing here sleeps to let something happen: every wait looks for its condition and has a ceiling.
+"""
+
+import asyncio
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cluster import Cluster, eventually  # noqa: E402
+from stream import Stream  # noqa: E402
+
+#: Ceiling of one test, seconds.
+TEST_CEILING = 90
+#: How far from the usual ports the demo of these tests is, so that another may run beside it.
+PORT_OFFSET = int(os.environ.get("XMPP_INTEROP_PORT_OFFSET", "20000"))
+
+
+def binaries():
+    if "XMPP_BIN" in os.environ:
+        return Path(os.environ["XMPP_BIN"])
+    root = Path(__file__).resolve().parents[2]
+    target = Path(os.environ.get("CARGO_TARGET_DIR", root / "target"))
+    built = [path for profile in ("debug", "release") if (path := target / profile / "xmpp-node").exists()]
+    if not built:
+        pytest.exit(f"no xmpp-node below {target}: cargo build --workspace", returncode=2)
+    return max(built, key=lambda path: path.stat().st_mtime).parent
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    if attached := os.environ.get("XMPP_INTEROP_ATTACH"):
+        yield Cluster(attached, binaries())
+        return
+    directory = tmp_path_factory.mktemp("demo") / "run"
+    command = [binaries() / "xmpp", "demo", "--dir", directory, "--rate", "0"]
+    command += ["--port-offset", str(PORT_OFFSET), "-o", "json"]
+    log = directory.parent / "demo.log"
+    with log.open("wb") as output:
+        demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        running = Cluster(directory, binaries())
+
+        def up():
+            if demo.poll() is not None:
+                pytest.exit(f"the demo ended:\n{log.read_text()}", returncode=2)
+            return (directory / "demo.json").exists()
+
+        asyncio.run(eventually(up, "the demo is up", within=30))
+        yield running
+    finally:
+        demo.terminate()
+        try:
+            demo.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            demo.kill()
+            demo.wait()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs a test that is a coroutine, and leaves none of its connections behind."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def run():
+        try:
+            await asyncio.wait_for(pyfuncitem.obj(**arguments), TEST_CEILING)
+        finally:
+            for stream in Stream.opened:
+                stream.abort()
+            Stream.opened.clear()
+
+    asyncio.run(run())
+    return True

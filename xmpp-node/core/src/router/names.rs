@@ -1,0 +1,247 @@
+//! Who serves a name: bind, resume, detach, take-over, end.
+
+use super::apply::{Context, News, Refusal};
+use super::session::{Attachment, Newcomer, Session, SessionId};
+use super::{Queue, Router};
+use crate::error::StanzaCondition;
+
+impl Router {
+    pub(super) fn bind(
+        &mut self,
+        newcomer: Newcomer,
+        domain: &str,
+        generation: u32,
+        context: &mut Context<'_>,
+    ) {
+        let Some(bridge) = self
+            .bridges
+            .get(domain)
+            .filter(|bridge| bridge.accepts(generation))
+        else {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+            return;
+        };
+        // Ids are random, so this is a fault of whoever chose it; the session that has the id must not suffer.
+        if self.sessions.contains_key(&newcomer.session) {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::Conflict));
+            return;
+        }
+        let holder = bridge
+            .session
+            .and_then(|id| Some((id, self.sessions.get_mut(&id)?)));
+        match holder {
+            None => self.serve(newcomer, domain.to_owned(), Queue::default(), context),
+            Some((id, held)) if held.attached.is_none() => self.succeed(id, newcomer, context),
+            Some((_, held)) if held.newcomer.is_some() => {
+                context
+                    .news
+                    .push(News::Refused(newcomer.session, Refusal::Conflict));
+            }
+            Some((id, held)) => {
+                held.newcomer = Some(newcomer);
+                self.held.insert(id);
+                context.news.push(News::Probe(id));
+            }
+        }
+    }
+
+    /// A newcomer takes over the name and the queue of a detached session.
+    fn succeed(&mut self, holder: SessionId, newcomer: Newcomer, context: &mut Context<'_>) {
+        if let Some(old) = self.sessions.remove(&holder) {
+            self.detached.remove(&holder);
+            self.serve(newcomer, old.domain, old.queue.hand_over(), context);
+        }
+    }
+
+    fn serve(
+        &mut self,
+        newcomer: Newcomer,
+        domain: String,
+        queue: Queue,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(bridge) = self.bridges.get_mut(&domain) {
+            bridge.session = Some(newcomer.session);
+        }
+        let session = Session {
+            domain,
+            managed: newcomer.managed,
+            epoch: 1,
+            attached: Some(newcomer.at),
+            stream: newcomer.request,
+            since: context.stamp,
+            taken: 0,
+            carried: queue.end(),
+            queue,
+            newcomer: None,
+            unconfirmed: false,
+        };
+        self.sessions.insert(newcomer.session, session);
+        context.news.push(News::Session(newcomer.session));
+        // A node that ended meanwhile will not say so again.
+        if !self.is_current(newcomer.at) {
+            self.vacate(newcomer.session, context);
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it from one command"
+    )]
+    pub(super) fn resume(
+        &mut self,
+        at: Attachment,
+        request: u64,
+        id: SessionId,
+        domain: &str,
+        generation: u32,
+        h: u32,
+        context: &mut Context<'_>,
+    ) {
+        let accepted = self
+            .bridges
+            .get(domain)
+            .is_some_and(|bridge| bridge.accepts(generation));
+        let decision = match self.sessions.get_mut(&id) {
+            _ if !accepted => Err(Refusal::NotAuthorized),
+            Some(session) if session.domain == domain && session.managed => {
+                session.position(h).map(|upto| (session, upto))
+            }
+            _ => Err(Refusal::ItemNotFound),
+        };
+        let (session, upto) = match decision {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                context.news.push(News::Refused(id, refusal));
+                return;
+            }
+        };
+        let (originals, cost) = session.queue.confirm(upto);
+        self.ledger.delivered += originals;
+        self.queued_bytes -= cost;
+        session.epoch += 1;
+        session.attached = Some(at);
+        session.stream = request;
+        session.since = context.stamp;
+        session.carried = session.queue.end();
+        if let Some(newcomer) = session.newcomer.take() {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::Conflict));
+        }
+        self.held.remove(&id);
+        self.detached.remove(&id);
+        context.news.push(News::Session(id));
+    }
+
+    pub(super) fn detach(
+        &mut self,
+        at: Attachment,
+        id: SessionId,
+        stream: u64,
+        closed: bool,
+        context: &mut Context<'_>,
+    ) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            self.withdraw(at, id);
+            return;
+        };
+        if session.is_served_by(at, stream) {
+            if closed {
+                // Ended by its peer: what waits for the name is kept for the name's next session, but nobody resumes this one.
+                session.managed = false;
+            }
+            self.vacate(id, context);
+        }
+    }
+
+    /// A newcomer that waited for a name is gone.
+    fn withdraw(&mut self, at: Attachment, id: SessionId) {
+        let waiting = |session: &Session| {
+            session
+                .newcomer
+                .is_some_and(|newcomer| newcomer.session == id && newcomer.at == at)
+        };
+        let holder = self
+            .held
+            .iter()
+            .copied()
+            .find(|holder| self.sessions.get(holder).is_some_and(waiting));
+        if let Some(session) = holder.and_then(|holder| self.sessions.get_mut(&holder)) {
+            session.newcomer = None;
+        }
+        if let Some(holder) = holder {
+            self.held.remove(&holder);
+        }
+    }
+
+    /// A session loses its stream; whoever waits for its name takes over.
+    pub(super) fn vacate(&mut self, id: SessionId, context: &mut Context<'_>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        session.attached = None;
+        session.since = context.stamp;
+        session.unconfirmed = false;
+        self.detached.insert(id);
+        self.held.remove(&id);
+        context.news.push(News::Session(id));
+        if let Some(newcomer) = session.newcomer.take() {
+            self.succeed(id, newcomer, context);
+        }
+    }
+
+    pub(super) fn detach_node(&mut self, at: Attachment, context: &mut Context<'_>) {
+        let waiting: Vec<SessionId> = self.held.iter().copied().collect();
+        for id in waiting {
+            let newcomer = self.sessions.get(&id).and_then(|session| session.newcomer);
+            if let Some(newcomer) = newcomer.filter(|newcomer| newcomer.at == at) {
+                self.withdraw(at, newcomer.session);
+            }
+        }
+        let gone: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.attached == Some(at))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.vacate(id, context);
+        }
+    }
+
+    /// A session is over: every stanza that waits for it is answered.
+    pub(super) fn end(
+        &mut self,
+        id: SessionId,
+        condition: StanzaCondition,
+        context: &mut Context<'_>,
+    ) {
+        let Some(mut session) = self.sessions.remove(&id) else {
+            return;
+        };
+        self.detached.remove(&id);
+        self.held.remove(&id);
+        if let Some(newcomer) = session.newcomer {
+            context
+                .news
+                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+        }
+        if let Some(bridge) = self
+            .bridges
+            .get_mut(&session.domain)
+            .filter(|bridge| bridge.session == Some(id))
+        {
+            bridge.session = None;
+        }
+        self.queued_bytes -= session.queue.cost();
+        context.news.push(News::Session(id));
+        for item in session.queue.take() {
+            self.settle(&item, condition, context);
+        }
+    }
+}
