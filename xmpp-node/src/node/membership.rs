@@ -49,7 +49,7 @@ impl Node {
     /// Joins the cluster that the node at `address` belongs to; returns once this node votes.
     ///
     /// # Errors
-    /// As [`Consensus::join`].
+    /// As [`crate::consensus::Consensus::join`].
     pub async fn join(&self, address: &str) -> Result<(), ConsensusError> {
         let _one = self.joining.lock().await;
         self.consensus
