@@ -5,7 +5,7 @@
 //! | connections | `limits.connections` | closed at once |
 //! | connections of one address | `limits.connections_per_address` | closed at once |
 //! | connections that have not proved a secret | `limits.unauthenticated` | the next ones wait to be accepted |
-//! | time for the TLS handshake | `limits.handshake_timeout` | closed |
+//! | time from the accept to the proof of a secret, TLS included | `limits.handshake_timeout` | closed |
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -135,7 +135,8 @@ pub async fn accept(
             if let Err(error) = prepare(&socket) {
                 debug!(%address, %error, "socket options");
             }
-            run(socket, address, acceptor, context, permit, handshake).await;
+            let prove_by = Instant::now() + handshake;
+            run(socket, address, acceptor, context, permit, prove_by).await;
         });
     }
 }
@@ -146,13 +147,13 @@ async fn run(
     acceptor: Option<TlsAcceptor>,
     context: Arc<StreamContext>,
     permit: OwnedSemaphorePermit,
-    handshake: Duration,
+    prove_by: Instant,
 ) {
     let Some(acceptor) = acceptor else {
-        return connection::serve(socket, context, permit).await;
+        return connection::serve(socket, context, permit, prove_by).await;
     };
-    match timeout(handshake, acceptor.accept(socket)).await {
-        Ok(Ok(stream)) => connection::serve(stream, context, permit).await,
+    match timeout_at(prove_by, acceptor.accept(socket)).await {
+        Ok(Ok(stream)) => connection::serve(stream, context, permit, prove_by).await,
         Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
         Err(_) => debug!(%address, "TLS handshake took too long"),
     }

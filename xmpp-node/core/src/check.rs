@@ -308,6 +308,15 @@ impl Checker {
     }
 }
 
+/// The name in a start tag `<name a='b'>`.
+pub(crate) fn start_tag_name(tag: &[u8]) -> &[u8] {
+    let name = tag.get(1..).unwrap_or_default();
+    let end = name
+        .iter()
+        .position(|byte| is_space(*byte) || matches!(byte, b'/' | b'>'));
+    &name[..end.unwrap_or(name.len())]
+}
+
 /// The name in an end tag `</name >`.
 pub(crate) fn end_tag_name(tag: &[u8]) -> &[u8] {
     let name = tag.get(2..tag.len().saturating_sub(1)).unwrap_or_default();

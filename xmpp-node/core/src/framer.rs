@@ -24,7 +24,7 @@ use bytes::{Buf, BytesMut};
 pub use self::element::Element;
 pub use self::header::StreamHeader;
 use self::scan::{Place, Scanner, Token, TokenKind};
-use crate::check::{Checker, Header, Span, end_tag_name};
+use crate::check::{Checker, Header, Span, end_tag_name, start_tag_name};
 use crate::tag::is_empty_tag;
 use crate::text::{check_characters, check_text, is_space};
 
@@ -215,6 +215,10 @@ impl Framer {
                 false
             }
             TokenKind::StartTag if self.stage == Stage::Open => {
+                if self.checker.depth() == 0 && start_tag_name(bytes) == HEADER_NAME {
+                    // A second header. As an element it would swallow everything up to its end, silently.
+                    return Err(FrameError::BadFormat);
+                }
                 self.checker.start_tag(&self.buffer, span)?
             }
             TokenKind::StartTag => return self.open(span).map(Some),

@@ -45,8 +45,6 @@ pub struct StreamLimits {
     pub window_stanzas: u64,
     /// Bytes of them.
     pub window_bytes: u64,
-    /// From the connection to the end of the handshake.
-    pub handshake: Duration,
     /// From the handshake to `<enable/>` or `<resume/>`.
     pub enable: Duration,
     /// How long `<r/>` waits for what was read before it to be accepted.
@@ -83,17 +81,19 @@ pub struct StreamContext {
     pub welcome: watch::Sender<Welcome>,
 }
 
-/// Serves one stream until it is over. `unproved` is given back once the peer has proved a secret and is bound.
+/// Serves one stream until it is over. The peer must have proved a secret by `prove_by`; `unproved` is given back once it has
+/// and is bound.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     context: Arc<StreamContext>,
     unproved: OwnedSemaphorePermit,
+    prove_by: Instant,
 ) {
     let mut unproved = Some(unproved);
     let Ok(id) = stream_id() else { return };
     let mut welcome = context.welcome.subscribe();
     let (mut reader, mut writer) = tokio::io::split(socket);
-    let mut connection = Connection::new(context, id);
+    let mut connection = Connection::new(context, id, prove_by);
     let mut flushed = true;
     loop {
         if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
@@ -201,7 +201,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(context: Arc<StreamContext>, id: String) -> Self {
+    fn new(context: Arc<StreamContext>, id: String, prove_by: Instant) -> Self {
         let now = Instant::now();
         Self {
             machine: ComponentStream::new(context.server.clone(), id),
@@ -210,7 +210,7 @@ impl Connection {
             actions: Vec::new(),
             serving: Serving::Nothing,
             start: now,
-            negotiate_by: now + context.limits.handshake,
+            negotiate_by: prove_by,
             heard_at: now,
             finished: false,
             closed_by_peer: false,

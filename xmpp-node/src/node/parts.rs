@@ -52,7 +52,6 @@ pub(super) fn stream_limits(settings: &Settings) -> StreamLimits {
         },
         window_stanzas: limits.session_window_stanzas as u64,
         window_bytes: limits.session_window_bytes as u64,
-        handshake: limits.handshake_timeout,
         enable: ENABLE,
         answer: ANSWER,
         idle: IDLE,

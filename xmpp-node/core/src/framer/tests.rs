@@ -251,6 +251,27 @@ fn text_between_elements_is_bad_format() {
 }
 
 #[test]
+fn a_second_header_is_bad_format_at_once() {
+    let second = HEADER.trim_start_matches(|c| c != '<');
+    for text in [
+        second,
+        "<stream:stream>",
+        "<stream:stream/>",
+        "<a/><stream:stream\tb=''>",
+    ] {
+        assert_eq!(
+            condition_after_header(text),
+            Some(StreamCondition::BadFormat),
+            "{text}"
+        );
+    }
+    for element in ["<stream:streams/>", "<a><stream:stream/></a>"] {
+        let (frames, error) = read(&format!("{HEADER}{element}"));
+        assert_eq!((frames.len(), error), (2, None), "{element}");
+    }
+}
+
+#[test]
 fn rfc_6120_4_4_end_tag_of_the_header_closes_the_stream() {
     let (frames, error) = read(&format!("{HEADER}<a/></stream:stream >\n"));
     assert_eq!((frames.len(), error), (3, None));
