@@ -235,6 +235,19 @@ impl Lab {
         }
     }
 
+    /// The status of every node of a whole cluster.
+    ///
+    /// # Errors
+    /// If one does not answer.
+    pub async fn all(&self) -> Result<Vec<NodeStatus>> {
+        self.leader().await?;
+        let mut statuses = Vec::new();
+        for node in 0..self.cluster.sites().len() {
+            statuses.push(self.status(node).await?);
+        }
+        Ok(statuses)
+    }
+
     /// The last lines of every node's log.
     #[must_use]
     pub fn tails(&self) -> String {

@@ -2,28 +2,20 @@
 //!
 //! Changes of bridges may be asked of any node; changes of membership only of the leader, whom the answer names.
 
+mod bridges;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use secrecy::ExposeSecret as _;
-use xmpp_core::router::{Command, ConfigureError, Limits};
-use xmpp_node_api::admin::{
-    AdminError, Bridge, BridgeSecret, Decision, ErrorCode, Member as Named, Request, Response,
-    Secret,
-};
-use xmpp_node_api::config::name_fault;
+use xmpp_core::router::{Command, Limits};
+use xmpp_node_api::admin::{AdminError, Decision, ErrorCode, Member as Named, Request, Response};
 
 use crate::admin::Control;
 use crate::consensus::ConsensusError;
 use crate::consensus::types::Member;
 use crate::node::Node;
-use crate::sealing::{self, SealingKey};
-
-/// Characters of a generated secret; 24 of 62 kinds are 142 bits.
-const SECRET_CHARS: usize = 24;
-/// The longest secret that is taken.
-const MAX_SECRET_BYTES: usize = 1024;
+use crate::sealing::SealingKey;
 
 impl Control for Node {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, AdminError>> {
@@ -221,178 +213,6 @@ impl Node {
             "all other voters are reachable and have caught up".to_owned(),
         )
     }
-
-    /// `cb1.example.test` for `cb1`.
-    fn bridge_domain(&self, name: &str) -> Result<String, AdminError> {
-        let fault =
-            name_fault(name).or_else(|| name.contains('.').then_some("must not contain '.'"));
-        if let Some(fault) = fault {
-            return Err(AdminError::new(
-                ErrorCode::Invalid,
-                format!("name: {fault}"),
-            ));
-        }
-        Ok(format!("{name}.{}", self.settings.domain))
-    }
-
-    fn list_bridges(&self, reveal: bool) -> Result<Vec<Bridge>, AdminError> {
-        let bridges: Vec<_> = {
-            let router = self.streams.applied.router();
-            router
-                .bridges()
-                .map(|(domain, bridge)| (domain.to_owned(), bridge.secrets.clone()))
-                .collect()
-        };
-        let key = self.streams.sealing.load_full();
-        let show = |domain: &str, sealed: &[u8]| {
-            let opened = key.as_ref().and_then(|key| key.open(domain, sealed).ok())?;
-            Some(Secret::new(
-                String::from_utf8_lossy(opened.expose_secret()).into_owned(),
-            ))
-        };
-        Ok(bridges
-            .into_iter()
-            .map(|(domain, secrets)| Bridge {
-                name: domain.split('.').next().unwrap_or_default().to_owned(),
-                secrets: secrets
-                    .iter()
-                    .map(|secret| BridgeSecret {
-                        generation: secret.generation.into(),
-                        secret: if reveal {
-                            show(&domain, &secret.sealed)
-                        } else {
-                            None
-                        },
-                    })
-                    .collect(),
-                domain: self.settings.domain.clone(),
-            })
-            .collect())
-    }
-
-    async fn put_bridge(&self, name: &str, secret: Option<Secret>) -> Result<Bridge, AdminError> {
-        let domain = self.bridge_domain(name)?;
-        let (secret, sealed) = self.seal(&domain, secret)?;
-        self.configure(
-            name,
-            &Command::PutBridge {
-                domain: &domain,
-                sealed: &sealed,
-            },
-        )
-        .await?;
-        Ok(self.bridge(name, 1, secret))
-    }
-
-    async fn rotate_bridge(
-        &self,
-        name: &str,
-        secret: Option<Secret>,
-    ) -> Result<Bridge, AdminError> {
-        let domain = self.bridge_domain(name)?;
-        let expected = self
-            .streams
-            .applied
-            .router()
-            .bridge(&domain)
-            .map(xmpp_core::router::Bridge::generation);
-        let expected = expected.ok_or_else(|| unknown_bridge(name))?;
-        let (secret, sealed) = self.seal(&domain, secret)?;
-        self.configure(
-            name,
-            &Command::RotateSecret {
-                domain: &domain,
-                expected,
-                sealed: &sealed,
-            },
-        )
-        .await?;
-        Ok(self.bridge(name, u64::from(expected) + 1, secret))
-    }
-
-    fn bridge(&self, name: &str, generation: u64, secret: Secret) -> Bridge {
-        Bridge {
-            name: name.to_owned(),
-            domain: self.settings.domain.clone(),
-            secrets: vec![BridgeSecret {
-                generation,
-                secret: Some(secret),
-            }],
-        }
-    }
-
-    fn seal(&self, domain: &str, secret: Option<Secret>) -> Result<(Secret, Vec<u8>), AdminError> {
-        let Some(key) = self.streams.sealing.load_full() else {
-            return Err(not_initialized());
-        };
-        let internal =
-            |error: sealing::SealingError| AdminError::new(ErrorCode::Internal, error.to_string());
-        let secret = match secret {
-            Some(secret)
-                if secret.expose().is_empty() || secret.expose().len() > MAX_SECRET_BYTES =>
-            {
-                return Err(AdminError::new(
-                    ErrorCode::Invalid,
-                    "secret: must have 1 to 1024 bytes",
-                ));
-            }
-            Some(secret) => secret,
-            None => generate().map_err(internal)?,
-        };
-        let sealed = key
-            .seal(domain, secret.expose().as_bytes())
-            .map_err(internal)?;
-        Ok((secret, sealed))
-    }
-
-    async fn configure(&self, bridge: &str, command: &Command<'_>) -> Result<(), AdminError> {
-        if self.consensus.members().is_empty() {
-            return Err(not_initialized());
-        }
-        match self.consensus.configure(command).await {
-            Err(ConsensusError::Refused(ConfigureError::Exists)) => Err(AdminError::new(
-                ErrorCode::BridgeExists,
-                format!("name: there is a bridge {bridge} already"),
-            )
-            .with_fix("rotate its secret instead, or remove it first")),
-            Err(ConsensusError::Refused(ConfigureError::Unknown)) => Err(unknown_bridge(bridge)),
-            other => other.map_err(|error| failure(self, error)),
-        }
-    }
-}
-
-/// Secrets are read out and typed, so only letters and digits.
-fn generate() -> Result<Secret, sealing::SealingError> {
-    const KINDS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut text = String::with_capacity(SECRET_CHARS);
-    while text.len() < SECRET_CHARS {
-        // Bytes from 248 on would make the first letters likelier.
-        let fair = sealing::random::<64>()?
-            .into_iter()
-            .filter(|byte| *byte < 248);
-        text.extend(
-            fair.take(SECRET_CHARS - text.len())
-                .map(|byte| char::from(KINDS[usize::from(byte) % KINDS.len()])),
-        );
-    }
-    Ok(Secret::new(text))
-}
-
-fn unknown_bridge(name: &str) -> AdminError {
-    AdminError::new(
-        ErrorCode::UnknownBridge,
-        format!("name: there is no bridge {name}"),
-    )
-}
-
-fn not_initialized() -> AdminError {
-    AdminError::new(
-        ErrorCode::NotInitialized,
-        "this node belongs to no cluster yet",
-    )
-    .with_fix(
-        "`xmpp cluster initialize` on the first node, `xmpp cluster join <address>` on the others",
-    )
 }
 
 fn failure(node: &Node, error: ConsensusError) -> AdminError {

@@ -4,21 +4,19 @@
 //! quorum confirms its id. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
 //! links counting as lost.
 
+mod membership;
+mod parts;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ServerConfig};
-use secrecy::ExposeSecret as _;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
-use xmpp_core::framer;
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
 use xmpp_node_api::status::Readiness;
@@ -26,9 +24,8 @@ use xmpp_node_api::status::Readiness;
 use crate::admin;
 use crate::admin::health::Health;
 use crate::applied::Applied;
-use crate::connection::{StreamContext, StreamLimits, Welcome};
-use crate::consensus::members::Standing;
-use crate::consensus::{Consensus, ConsensusError, Local, Parts, Timing};
+use crate::connection::{StreamContext, Welcome};
+use crate::consensus::{Consensus, ConsensusError, Local, Parts};
 use crate::contact::Contact;
 use crate::control::control;
 use crate::identity::Identity;
@@ -36,23 +33,14 @@ use crate::ingress::Ingress;
 use crate::listener::{self, Admission};
 use crate::metrics::Metrics;
 use crate::peer::{self, Hello, Peers};
-use crate::sealing::SealingKey;
 use crate::settings::Settings;
 use crate::status::Since;
-use crate::tls::{self, PeerIdentity, Role, Tls};
+use crate::tls;
+use membership::adopt;
+use parts::{PeerPort, bind, stream_limits, timing};
 
-/// How often a node without cluster asks its seeds.
-const JOIN_PERIOD: Duration = Duration::from_millis(500);
-/// How often a member asks whether it still is one, until a quorum answers.
-const STANDING_PERIOD: Duration = Duration::from_millis(50);
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
-/// How long a bound stream may be silent before it is asked for a sign of life.
-const IDLE: Duration = Duration::from_secs(30);
-/// How long an answer to `<r/>` waits for acceptance.
-const ANSWER: Duration = Duration::from_secs(1);
-/// From the handshake to `<enable/>`, or to the decision on a bind.
-const ENABLE: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Node {
@@ -314,84 +302,6 @@ impl Node {
         });
     }
 
-    /// Becomes a member, or finds out whether it still is one.
-    async fn belong(self: Arc<Self>) {
-        if self.consensus.members().is_empty() {
-            while !self.settings.seeds.is_empty() && self.consensus.members().is_empty() {
-                for seed in self
-                    .settings
-                    .seeds
-                    .iter()
-                    .filter(|seed| **seed != self.settings.advertise)
-                {
-                    if let Err(error) = self.join(&seed.to_string()).await {
-                        tracing::debug!(%seed, %error, "not taken in yet");
-                    }
-                }
-                sleep(JOIN_PERIOD).await;
-            }
-            return;
-        }
-        loop {
-            match self.consensus.standing().await {
-                Standing::Member => return self.consensus.confirm_member(),
-                Standing::Removed => return self.removed.cancel(),
-                Standing::Unknown => sleep(STANDING_PERIOD).await,
-            }
-        }
-    }
-
-    /// Joins the cluster that the node at `address` belongs to; returns once this node votes.
-    ///
-    /// # Errors
-    /// As [`Consensus::join`].
-    pub async fn join(&self, address: &str) -> Result<(), ConsensusError> {
-        let _one = self.joining.lock().await;
-        self.consensus
-            .join(address, |welcome| {
-                if welcome.domain != self.settings.domain {
-                    return Err(ConsensusError::JoinRefused(format!(
-                        "its domain is {}, this node's is {}",
-                        welcome.domain, self.settings.domain
-                    )));
-                }
-                let key = welcome
-                    .sealing_key()
-                    .map_err(|error| ConsensusError::JoinRefused(error.to_string()))?;
-                self.belong_to(&welcome.cluster_id, key)
-            })
-            .await
-    }
-
-    /// This node belongs to a cluster from now on, for life.
-    pub(crate) fn belong_to(
-        &self,
-        cluster_id: &str,
-        key: SealingKey,
-    ) -> Result<(), ConsensusError> {
-        let mut guard = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(identity) = guard.as_mut() else {
-            return Err(ConsensusError::Timeout);
-        };
-        let expected = self
-            .settings
-            .cluster_id
-            .as_deref()
-            .or_else(|| identity.cluster_id());
-        if expected.is_some_and(|expected| expected != cluster_id) {
-            return Err(ConsensusError::JoinRefused(format!(
-                "it is cluster {cluster_id}, not the one expected"
-            )));
-        }
-        identity
-            .set_sealing_key(&key)
-            .and_then(|()| identity.set_cluster_id(cluster_id))
-            .map_err(|error| ConsensusError::Raft(error.to_string()))?;
-        self.streams.sealing.store(Some(Arc::new(key)));
-        self.peers.set_cluster_id(cluster_id);
-        Ok(())
-    }
-
     /// Sends peers elsewhere when there was no quorum for `quorumGrace`, or while the node drains.
     async fn welcome(self: Arc<Self>) {
         loop {
@@ -464,77 +374,5 @@ impl Node {
         if timeout(patience, gone).await.is_err() {
             error!("stopped with streams or commands under way");
         }
-    }
-}
-
-/// A volume that has no cluster yet takes what the settings mount; one that has must agree.
-fn adopt(settings: &Settings, identity: &mut Identity) -> anyhow::Result<()> {
-    if let (Some(expected), Some(found)) = (settings.cluster_id.as_deref(), identity.cluster_id()) {
-        anyhow::ensure!(
-            expected == found,
-            "cluster.id: the volume in {} belongs to cluster {found}, not {expected}",
-            settings.dir.display()
-        );
-    }
-    if let Some(key) = &settings.sealing_key {
-        identity.set_sealing_key(&SealingKey::new(key.expose_secret())?)?;
-    }
-    Ok(())
-}
-
-async fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}"))
-}
-
-fn timing(settings: &Settings) -> Timing {
-    Timing {
-        heartbeat: settings.timing.heartbeat,
-        election_min: settings.timing.election_min,
-        election_max: settings.timing.election_max,
-        detach_timeout: settings.timing.detach_timeout,
-        snapshot_log_bytes: settings.limits.snapshot_log_bytes as u64,
-    }
-}
-
-fn stream_limits(settings: &Settings) -> StreamLimits {
-    let limits = &settings.limits;
-    StreamLimits {
-        framer: framer::Limits {
-            max_stanza_bytes: limits.max_stanza_bytes,
-            max_depth: limits.max_depth,
-            ..framer::Limits::default()
-        },
-        window_stanzas: limits.session_window_stanzas as u64,
-        window_bytes: limits.session_window_bytes as u64,
-        enable: ENABLE,
-        answer: ANSWER,
-        idle: IDLE,
-    }
-}
-
-/// The peer port's view of the certificates.
-struct PeerPort(Arc<Tls>);
-
-impl peer::PeerTls for PeerPort {
-    fn server(&self) -> Arc<ServerConfig> {
-        self.0.peer_server()
-    }
-
-    fn client(&self, node: Option<&str>) -> Arc<ClientConfig> {
-        match node {
-            Some(node) => self.0.peer_client(node),
-            None => self.0.peer_client_any(),
-        }
-    }
-
-    fn node_name(&self, chain: &[CertificateDer<'_>]) -> Option<String> {
-        let identity = PeerIdentity::of_peer(Some(chain)).ok()?;
-        (identity.role == Role::Node).then_some(identity.name)
-    }
-
-    fn server_name(&self, _: &str) -> Option<ServerName<'static>> {
-        Some(tls::unchecked_name())
     }
 }

@@ -111,7 +111,10 @@ fn the_commands_of_the_documents_run() -> Result<()> {
                 .env("DIR", &demo.dir)
                 .env("SOCKET", demo.wait_for_leader(PATIENCE)?)
                 .stdin(Stdio::null());
-            let ran = until.map_or_else(|| run(&mut shell), |words| run_until(&mut shell, words));
+            let ran = match until {
+                None => run(&mut shell),
+                Some(words) => run_until(&mut shell, words),
+            };
             ran.with_context(|| format!("{document}:\n{block}"))?;
         }
     }

@@ -43,7 +43,7 @@ impl Bridge {
         let (confirm, confirmed) = watch::channel(None);
         let shared = Arc::new(Shared {
             outbox: Outbox::new(config.window),
-            status: watch::Sender::new(Status::new(SystemTime::now())),
+            status: watch::Sender::new(Status::new(&config.domain, SystemTime::now())),
             events: broadcast::Sender::new(EVENTS),
             tally: Tally::default(),
             confirm,

@@ -58,6 +58,8 @@ pub struct LastFailure {
 /// The state of a bridge at one moment.
 #[derive(Debug, Clone)]
 pub struct Status {
+    /// The XMPP domain.
+    pub domain: String,
     /// Where it is on its way.
     pub state: State,
     /// Since when.
@@ -79,8 +81,9 @@ pub struct Status {
 }
 
 impl Status {
-    pub(crate) fn new(now: SystemTime) -> Self {
+    pub(crate) fn new(domain: &str, now: SystemTime) -> Self {
         Self {
+            domain: domain.to_owned(),
             state: State::Resolving,
             since: now,
             server: None,
@@ -95,29 +98,34 @@ impl Status {
 
     /// The state in one line, e.g. `connected to n1.example.test (secure) for 2 days, 3 hours`.
     pub fn line(&self, now: SystemTime) -> String {
-        let host = self
-            .server
-            .as_ref()
-            .map_or("a server", |server| server.target.host.as_str());
+        let host = |server: &Option<Server>| match server {
+            Some(server) => server.target.host.clone(),
+            None => self.domain.clone(),
+        };
         let ago = |since: SystemTime| Spell(now.duration_since(since).unwrap_or_default());
         match (self.state, &self.last_failure) {
             (State::Registered, _) => {
                 let secure = if self.secure { " (secure)" } else { "" };
-                format!("connected to {host}{secure} for {}", ago(self.since))
+                format!(
+                    "connected to {}{secure} for {}",
+                    host(&self.server),
+                    ago(self.since)
+                )
             }
             (State::Stopped, _) => "stopped".to_owned(),
             (_, Some(last)) => {
-                let host = last
-                    .server
-                    .as_ref()
-                    .map_or("a server", |server| server.target.host.as_str());
                 let reason = last.failure.reason();
                 format!(
-                    "failed to connect to {host} due to {reason} ({} ago)",
+                    "failed to connect to {} due to {reason} ({} ago)",
+                    host(&last.server),
                     ago(last.at)
                 )
             }
-            (_, None) => format!("connecting to {host} for {}", ago(self.since)),
+            (_, None) => format!(
+                "connecting to {} for {}",
+                host(&self.server),
+                ago(self.since)
+            ),
         }
     }
 
@@ -266,7 +274,7 @@ mod tests {
     #[test]
     fn lines_read_like_those_of_the_status_page() {
         let start = SystemTime::UNIX_EPOCH;
-        let mut status = Status::new(start);
+        let mut status = Status::new("example.test", start);
         let server = Server {
             target: "n1.example.test:5223".parse().expect("a host with a port"),
             address: "127.0.0.1:5223".parse().expect("an address"),

@@ -130,12 +130,16 @@ impl Place {
         }
     }
 
+    /// Leaves everything for whoever wants to know what happened, if a node has run at all.
     fn keep(self, view: &mut View) {
+        view.leave();
+        if !self.path().join("xmpp1.log").exists() {
+            return self.clear();
+        }
         let dir = match self {
             Self::Temporary(dir) => dir.keep(),
             Self::Given(dir) => dir,
         };
-        view.leave();
         view.say(&format!("logs are in {}", dir.display()));
     }
 }
@@ -203,5 +207,58 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(Duration::ZERO) => Err("must be more than nothing".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn read(line: &str) -> Result<DemoCommand, String> {
+        let cli = Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        match cli.command {
+            Command::Demo(command) => Ok(command),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn without_flags_it_runs_until_stopped_and_kills_nobody() {
+        let demo = read("xmpp demo").expect("no flag is needed");
+        assert_eq!(demo.duration, None);
+        assert_eq!((demo.rate, demo.port_offset), (200, 0));
+        assert_eq!(demo.fault, Fault::None);
+        assert_eq!(demo.every, Duration::from_secs(10));
+        assert_eq!(demo.dir, None);
+    }
+
+    #[test]
+    fn every_flag_is_read() {
+        let line = "xmpp demo --for 30s --rate 1000 --fault follower --every 500ms --dir d --port-offset 7 -o json";
+        let demo = read(line).expect("all flags are known");
+        assert_eq!(demo.duration, Some(Duration::from_secs(30)));
+        assert_eq!((demo.rate, demo.port_offset), (1000, 7));
+        assert_eq!(demo.fault, Fault::Follower);
+        assert_eq!(demo.every, Duration::from_millis(500));
+        assert_eq!(demo.dir, Some(PathBuf::from("d")));
+        for fault in ["leader", "any", "none"] {
+            read(&format!("xmpp demo --fault {fault}")).expect("a fault");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (flags, word) in [
+            ("--rate 0", "--rate"),
+            ("--for 30", "--for"),
+            ("--every 0s", "--every"),
+            ("--fault all", "--fault"),
+            ("--port-offset 70000", "--port-offset"),
+        ] {
+            let error = read(&format!("xmpp demo {flags}")).expect_err("no sense");
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

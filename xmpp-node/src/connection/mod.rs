@@ -4,6 +4,7 @@
 //! never read each other stop only themselves. Bounds: one stanza's size and one read of buffered input, [`egress::FILL_BYTES`]
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
 
+mod bound;
 mod serving;
 mod window;
 

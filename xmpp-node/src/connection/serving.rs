@@ -12,10 +12,10 @@ use xmpp_core::stanza::Stanza;
 use xmpp_core::stream::component::Input;
 use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
 
+use super::bound::Bound;
 use super::window::{Window, shown};
 use super::{StreamContext, StreamLimits};
 use crate::applied::Signal;
-use crate::egress;
 use crate::ingress::Ingress;
 use crate::sealing::{self, SealingError};
 
@@ -39,28 +39,6 @@ pub(super) struct Asked {
     signal: Arc<Signal>,
     /// Number of the request that asks.
     request: u64,
-}
-
-pub(super) struct Bound {
-    session: SessionId,
-    domain: String,
-    /// Number of the request that bound or resumed the session: it names the stream.
-    stream: u64,
-    signal: Arc<Signal>,
-    confirmation: Confirmation,
-    window: Window,
-    packer: StanzaPacker,
-    scratch: String,
-    /// Position that is confirmed and not yet proposed.
-    acknowledge: Option<u64>,
-    /// The router's queue went on after what was written.
-    more: bool,
-    /// Since when the peer's `<r/>` waits.
-    owed: Option<Instant>,
-    /// Somebody wants the name: the peer was asked for a sign of life.
-    probed: bool,
-    idle_asked: bool,
-    ended: bool,
 }
 
 impl Serving {
@@ -170,6 +148,7 @@ impl Serving {
                     probed: false,
                     idle_asked: false,
                     ended: false,
+                    answers_again: false,
                 };
                 info!(
                     bridge = bound.domain,
@@ -231,7 +210,9 @@ impl Serving {
 
     pub(super) fn answered(&mut self, number: u64) {
         if let Self::Bound(bound) = self {
+            let silent = bound.confirmation.is_unconfirmed();
             let position = bound.confirmation.answered(number);
+            bound.answers_again |= silent && !bound.confirmation.is_unconfirmed();
             bound.acknowledge = position.or(bound.acknowledge);
         }
     }
@@ -354,94 +335,4 @@ fn waits(router: &Router, asked: &Asked) -> bool {
     holder
         .and_then(|holder| holder.newcomer)
         .is_some_and(|newcomer| newcomer.session == asked.session)
-}
-
-impl Bound {
-    fn observe(
-        &mut self,
-        context: &StreamContext,
-        start: Instant,
-        out: &mut BytesMut,
-    ) -> Option<Input> {
-        if self.ended {
-            return None;
-        }
-        let router = context.applied.router();
-        let at = context.applied.at();
-        let Some(session) = router
-            .session(self.session)
-            .filter(|session| session.is_served_by(at, self.stream))
-        else {
-            self.ended = true;
-            let condition = self.why_ended(&router);
-            info!(
-                bridge = self.domain,
-                session = shown(self.session),
-                condition = condition.as_str(),
-                "no longer bound"
-            );
-            return Some(Input::Close(StreamError::new(condition)));
-        };
-        self.more = session.queue.end() > self.confirmation.written();
-        let taken = session.taken;
-        drop(router);
-        if self.signal.take_probe() {
-            self.probed = true;
-            self.ask_for_life(context, start, out);
-        }
-        self.window.taken(taken).then_some(Input::Taken(taken))
-    }
-
-    fn why_ended(&self, router: &Router) -> StreamCondition {
-        if router.bridge(&self.domain).is_none() {
-            return StreamCondition::HostGone;
-        }
-        match router.session(self.session) {
-            // This node was declared down; the peer resumes elsewhere.
-            Some(session) if session.attached.is_none() => StreamCondition::SystemShutdown,
-            _ => StreamCondition::Conflict,
-        }
-    }
-
-    fn submit(&mut self, ingress: &Ingress) {
-        if !self.packer.is_empty() {
-            self.window
-                .submit(u64::from(self.packer.count()), self.packer.len() as u64);
-            let (command, raw) = self.packer.finish(self.session, self.stream);
-            ingress.push(command, raw);
-        }
-        if let Some(upto) = self.acknowledge.take() {
-            ingress.propose(&Command::Acknowledge {
-                session: self.session,
-                stream: self.stream,
-                upto,
-            });
-        }
-    }
-
-    fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
-        if self.ended || !context.contact.is_open() {
-            return;
-        }
-        if self.more && out.len() < egress::FILL_BYTES {
-            let router = context.applied.router();
-            if let Some(session) = router.session(self.session) {
-                let cursor = self.confirmation.written();
-                let position = egress::fill(&router, session, cursor, out, &mut self.scratch);
-                self.more = position < session.queue.end();
-                drop(router);
-                let confirmed = self.confirmation.wrote(position);
-                self.acknowledge = confirmed.or(self.acknowledge);
-            }
-        }
-        self.confirmation
-            .ask(start.elapsed(), &context.server.domain, &self.domain, out);
-        // What counts as delivered when written was confirmed just now.
-        self.submit(&context.ingress);
-    }
-
-    fn ask_for_life(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
-        self.confirmation
-            .probe(start.elapsed(), &context.server.domain, &self.domain, out);
-    }
 }

@@ -8,9 +8,11 @@
 //! - [`rpc`], [`network`], [`transfer`], [`service`]: what nodes say to one another.
 //! - [`forward`] and [`propose`]: how commands get into the log.
 //! - [`confirm`]: whether this node may speak; [`timers`]: what the leader decides by its clock.
-//! - [`failover`]: election without waiting; [`members`]: who belongs to the cluster.
+//! - [`failover`]: election without waiting; [`members`] and [`joining`]: who belongs to the cluster.
+//! - [`core`]: how openraft is set up.
 
 pub mod encoding;
+pub mod joining;
 pub mod log;
 pub mod members;
 pub mod snapshot;
@@ -20,6 +22,7 @@ pub mod types;
 
 mod compaction;
 mod confirm;
+mod core;
 mod failover;
 mod forward;
 mod network;
@@ -36,8 +39,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -207,7 +210,7 @@ impl Consensus {
         let network = Network::new(peers.clone());
         let raft = Raft::build(
             local.id,
-            Arc::new(raft_config(&timing)?),
+            Arc::new(core::config(&timing)?),
             network,
             log,
             state_machine,
@@ -246,7 +249,7 @@ impl Consensus {
             });
         };
         let this = || Arc::clone(self);
-        spawn(Box::pin(follow_raft(this())));
+        spawn(Box::pin(core::follow(this())));
         spawn(Box::pin(confirm::run(this())));
         spawn(Box::pin(forward::run(this())));
         spawn(Box::pin(timers::run(this())));
@@ -360,58 +363,4 @@ impl Consensus {
     pub fn is_confirmed_member(&self) -> bool {
         self.confirmed.load(Ordering::Acquire)
     }
-}
-
-/// Publishes who leads, keeps the links in step with the members.
-async fn follow_raft(consensus: Arc<Consensus>) {
-    let mut metrics = consensus.raft.server_metrics();
-    loop {
-        let (now, members) = {
-            let metrics = metrics.borrow_watched();
-            let now = Leadership {
-                leader: metrics.current_leader,
-                term: metrics.vote.leader_id().term,
-                state: metrics.state,
-            };
-            let members = metrics.membership_config.nodes();
-            let members =
-                members.map(|(id, member)| (*id, (member.name.clone(), member.peer.clone())));
-            (
-                now,
-                members
-                    .filter(|(id, _)| *id != consensus.local.id)
-                    .collect(),
-            )
-        };
-        consensus.peers.set_members(members);
-        consensus
-            .leadership
-            .send_if_modified(|known| std::mem::replace(known, now) != now);
-        if metrics.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn raft_config(timing: &Timing) -> anyhow::Result<Config> {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let config = Config {
-        heartbeat_interval: millis(timing.heartbeat),
-        election_timeout_min: millis(timing.election_min),
-        election_timeout_max: millis(timing.election_max),
-        // A restarted leader has no right to lead on without an election.
-        enable_leader_restore: Some(false),
-        enable_pre_vote: Some(true),
-        // Switched on once a quorum confirms that this node's id is a member.
-        enable_elect: false,
-        // By bytes of log instead, see `compaction`.
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 256,
-        purge_batch_size: 256,
-        replication_lag_threshold: 5000,
-        max_payload_entries: 300,
-        install_snapshot_timeout: 60_000,
-        ..Config::default()
-    };
-    Ok(config.validate()?)
 }

@@ -109,7 +109,7 @@ async fn answer(consensus: &Arc<Consensus>, from: &Hello, kind: u8, body: Bytes)
         rpc::CONFIRM => super::confirm::answer(consensus).await,
         rpc::LOST => super::failover::answer(consensus, &body).await,
         rpc::MEMBER => super::members::answer_member(consensus, &body),
-        rpc::JOIN => super::members::answer_join(consensus, &body).await,
+        rpc::JOIN => super::joining::answer_join(consensus, &body).await,
         _ => None,
     }
 }

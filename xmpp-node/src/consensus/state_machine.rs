@@ -11,6 +11,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotOf, StoredMembershipOf};
 use openraft::{OptionalSend, RaftSnapshotBuilder};
+use tracing::info;
 use xmpp_core::router::Router;
 
 use super::snapshot::SnapshotStore;
@@ -142,10 +143,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> io::Result<()> {
         let router = Router::restore(&snapshot).map_err(io::Error::other)?;
         let (store, saved) = (Arc::clone(&self.store), meta.clone());
+        let bytes = snapshot.len();
         run_blocking(move || store.save(&saved, &snapshot)).await?;
-        let seen = self
-            .applied
-            .install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
+        let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
+        let seen = self.applied.install(router, index);
+        info!(index, bytes, "caught up by a snapshot");
         self.ingress.applied(seen);
         self.set_last(|last| {
             *last = Last {

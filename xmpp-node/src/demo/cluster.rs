@@ -3,16 +3,17 @@
 //!
 //! Used by the demo, and by tests and benchmarks that need processes which can be killed. Everything is below one
 //! directory, see [`super::site`]; the processes end with the value.
+//!
+//! Length: one handle with many short methods.
 
-use std::os::unix::process::ExitStatusExt;
+mod nodes;
+
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::{join_all, select_all};
-use rustix::process::Signal;
+use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use xmpp_node_api::admin::{Request, Response};
 use xmpp_node_api::config::Config;
@@ -24,7 +25,7 @@ use super::files;
 use super::manifest::{Manifest, ManifestBridge};
 use super::pki::{Pki, make_private_dir};
 use super::process::Process;
-use super::settled::{role_text, settled};
+use super::settled::role_text;
 use super::site::{DOMAIN, Ports, Site, check_free};
 use crate::admin::client::{AdminClient, ClientError, Endpoint};
 
@@ -209,7 +210,10 @@ impl Cluster {
     pub async fn call(&self, node: usize, request: &Request) -> Result<Response, DemoError> {
         let name = self.sites[node].name.clone();
         let answer = self.client(node).call(request).await;
-        answer.map_err(|source| DemoError::Admin { name, source })
+        answer.map_err(|source| DemoError::Admin {
+            name,
+            source: Box::new(source),
+        })
     }
 
     /// The status of every node; `None` where it does not answer within a second.
@@ -218,161 +222,6 @@ impl Cluster {
         let answers = join_all((0..self.sites.len()).map(ask)).await;
         let answer = |answer: Result<Result<_, ClientError>, _>| answer.ok()?.ok();
         answers.into_iter().map(answer).collect()
-    }
-
-    /// The process of a node, the ended one if it does not run.
-    #[must_use]
-    pub fn process(&self, node: usize) -> Option<Arc<Process>> {
-        lock(&self.processes[node]).clone()
-    }
-
-    /// Starts a node that does not run, with its directory as it is. Returns at once.
-    ///
-    /// # Errors
-    /// [`DemoError::File`], [`DemoError::Binary`].
-    pub fn start_node(&self, node: usize) -> Result<(), DemoError> {
-        let site = &self.sites[node];
-        // Until there is a cluster the first node waits to be initialised; later even one that lost its disk joins.
-        let others: Vec<&Site> = match self.formed.load(Ordering::Relaxed) {
-            true => self
-                .sites
-                .iter()
-                .filter(|other| other.name != site.name)
-                .collect(),
-            false if node == 0 => Vec::new(),
-            false => vec![&self.sites[0]],
-        };
-        let mut config = files::config(site, &others, &self.pki)?;
-        (self.plan.tune)(&mut config);
-        files::write_config(&config, &site.config)?;
-        let process = Process::spawn(&site.name, &self.plan.binary, &site.config, &site.log)?;
-        *lock(&self.processes[node]) = Some(Arc::new(process));
-        Ok(())
-    }
-
-    /// Ends a node that still runs without warning (SIGKILL) and starts it again.
-    ///
-    /// # Errors
-    /// As [`start_node`](Self::start_node).
-    pub async fn restart(&self, node: usize) -> Result<(), DemoError> {
-        self.kill(node).await;
-        self.start_node(node)
-    }
-
-    /// SIGKILL; returns once the process is gone.
-    pub async fn kill(&self, node: usize) {
-        self.end(node, Signal::KILL, Duration::MAX).await;
-    }
-
-    /// SIGTERM; returns once the process is gone, which is killed if it takes longer than `patience`.
-    pub async fn terminate(&self, node: usize, patience: Duration) {
-        self.end(node, Signal::TERM, patience).await;
-    }
-
-    /// SIGSTOP: the node hangs, its connections stay.
-    pub async fn stop(&self, node: usize) {
-        self.signal(node, Signal::STOP).await;
-    }
-
-    /// SIGCONT: it goes on.
-    pub async fn cont(&self, node: usize) {
-        self.signal(node, Signal::CONT).await;
-    }
-
-    async fn signal(&self, node: usize, signal: Signal) {
-        if let Some(process) = self.process(node) {
-            process.signal(signal).await;
-        }
-    }
-
-    async fn end(&self, node: usize, signal: Signal, patience: Duration) {
-        let Some(process) = self.process(node) else {
-            return;
-        };
-        process.signal(signal).await;
-        if timeout(patience, process.ended()).await.is_err() {
-            process.signal(Signal::KILL).await;
-            process.ended().await;
-        }
-    }
-
-    /// Waits until one node leads and all others vote, hold the log and accept stanzas; returns the leader's number.
-    ///
-    /// # Errors
-    /// [`DemoError::NodeDied`] as soon as a node ends; [`DemoError::Late`] says what was missing.
-    pub async fn whole(&self, patience: Duration) -> Result<usize, DemoError> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let reason = match settled(&self.statuses().await) {
-                Ok(leader) => return Ok(leader),
-                Err(reason) => reason,
-            };
-            self.all_alive()?;
-            if Instant::now() >= deadline {
-                return Err(DemoError::Late {
-                    what: "the cluster was not whole".to_owned(),
-                    seconds: patience.as_secs(),
-                    reason,
-                    tail: String::new(),
-                });
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// Tells whether any node ended.
-    ///
-    /// # Errors
-    /// [`DemoError::NodeDied`].
-    pub fn all_alive(&self) -> Result<(), DemoError> {
-        for node in 0..self.sites.len() {
-            if let Some(process) = self.process(node)
-                && let Some(status) = process.exit()
-            {
-                return Err(process.died(status));
-            }
-        }
-        Ok(())
-    }
-
-    /// Which nodes have no process.
-    #[must_use]
-    pub fn ended(&self) -> Vec<bool> {
-        let ended = |node| {
-            self.process(node)
-                .is_none_or(|process| process.exit().is_some())
-        };
-        (0..self.sites.len()).map(ended).collect()
-    }
-
-    /// Waits until a node that runs now ends; for ever if none runs.
-    pub async fn any_ended(&self) {
-        let running = (0..self.sites.len()).filter_map(|node| self.process(node));
-        let running = running.filter(|process| process.exit().is_none());
-        let ends = running.map(|process| Box::pin(async move { process.ended().await }));
-        let ends: Vec<_> = ends.collect();
-        match ends.is_empty() {
-            true => std::future::pending().await,
-            false => drop(select_all(ends).await),
-        }
-    }
-
-    /// How a node ended that someone else ended, by a signal or in good order.
-    ///
-    /// # Errors
-    /// [`DemoError::NodeDied`] if it ended by itself.
-    pub fn ended_from_outside(&self, node: usize) -> Result<ExitStatus, DemoError> {
-        let process = self.process(node);
-        let ended = process.and_then(|process| process.exit().map(|status| (process, status)));
-        let Some((process, status)) = ended else {
-            return Ok(ExitStatus::default());
-        };
-        let asked = [Signal::KILL, Signal::TERM, Signal::INT].map(|signal| Some(signal.as_raw()));
-        if status.success() || asked.contains(&status.signal()) {
-            Ok(status)
-        } else {
-            Err(process.died(status))
-        }
     }
 
     async fn answering(&self, node: usize) -> Result<(), DemoError> {
@@ -402,20 +251,17 @@ impl Cluster {
             .published
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let before = |node: usize| Some(published.as_ref()?.nodes.get(node)?.role.clone());
         let nodes = self.sites.iter().enumerate().map(|(node, site)| {
             let process = self.process(node);
             let up = process
                 .as_ref()
                 .is_some_and(|process| process.exit().is_none());
-            let seen = statuses.get(node).and_then(Option::as_ref);
-            let role = match seen {
-                _ if !up => "down".to_owned(),
-                Some(status) => role_text(status.role).to_owned(),
-                // It hangs, or has just started.
-                None => before(node).unwrap_or_else(|| "follower".to_owned()),
+            let role = match statuses.get(node).and_then(Option::as_ref) {
+                _ if !up => "down",
+                Some(status) => role_text(status.role),
+                None => "silent",
             };
-            site.entry(process.map_or(0, |process| process.pid()), &role)
+            site.entry(process.map_or(0, |process| process.pid()), role)
         });
         let now = Manifest {
             domain: DOMAIN.to_owned(),
@@ -429,13 +275,6 @@ impl Cluster {
             *published = Some(now);
         }
         Ok(())
-    }
-
-    /// Stops all nodes in good order (SIGTERM), and by force what takes longer than `patience`.
-    pub async fn shutdown(&self, patience: Duration) {
-        // A hanging node would not hear it.
-        join_all((0..self.sites.len()).map(|node| self.cont(node))).await;
-        join_all((0..self.sites.len()).map(|node| self.terminate(node, patience))).await;
     }
 }
 

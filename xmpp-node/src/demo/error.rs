@@ -84,7 +84,7 @@ pub enum DemoError {
         /// Name of the node.
         name: String,
         /// What it said.
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A bridge cannot be set up as configured.
     #[error("bridge {name}: {source}")]
@@ -92,7 +92,7 @@ pub enum DemoError {
         /// Name of the bridge.
         name: String,
         /// The field at fault.
-        source: callbridge::config::ConfigError,
+        source: Box<callbridge::config::ConfigError>,
     },
     /// A bridge is not registered in time.
     #[error("bridge {name} is not registered after {seconds} s: {line}")]

@@ -35,7 +35,8 @@ pub struct ManifestNode {
     pub name: String,
     /// Process id; that of the last process while `role` is `down`.
     pub pid: u32,
-    /// `leader`, `follower`, `candidate`, `learner`, `uninitialized`; `down` while there is no process.
+    /// `leader`, `follower`, `candidate`, `learner`, `uninitialized`; `down` while there is no process, `silent`
+    /// while it does not answer.
     pub role: String,
     /// State directory.
     pub dir: PathBuf,

@@ -227,9 +227,7 @@ mod tests {
             component: component(&pki),
             peer,
         };
-        let faults = Tls::load(files)
-            .err()
-            .expect("the internal CA knows it not");
+        let faults = Tls::load(files).expect_err("the internal CA knows it not");
         assert_eq!(faults[0].key, "peer.certificate");
     }
 

@@ -63,7 +63,7 @@ pub fn leader(statuses: &[Option<NodeStatus>]) -> Option<(u64, usize)> {
     let id = newest.leader.as_ref()?.id;
     let index = statuses
         .iter()
-        .position(|status| status.as_ref().map_or(false, |status| status.id == id));
+        .position(|status| status.as_ref().is_some_and(|status| status.id == id));
     // A leader that does not answer is still known by its name.
     let named = || {
         let name = &newest.leader.as_ref()?.name;

@@ -1,4 +1,9 @@
 //! One demo from beginning to end: cluster up, traffic on, faults, the end, the reckoning.
+//!
+//! Length: the run of a demo from start to end, read in one go.
+
+mod ending;
+mod showing;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,15 +13,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xmpp_node_api::status::{BridgeState, NodeStatus};
-use xmpp_node_api::time::duration_text;
 
 use super::cluster::{Cluster, Plan};
 use super::error::DemoError;
 use super::faults::{AWAY, Fault, Faults, RECOVERY, Sight, Step};
-use super::report::{Books, Report, disagreements};
+use super::report::Report;
 use super::settled::{leader, settled};
 use super::traffic::{Run, explain};
-use super::view::{BridgeLine, NodeLine, Picture, View};
+use super::view::View;
 use crate::cli::render_cluster_status;
 
 /// What a demo is to do.
@@ -244,49 +248,6 @@ impl Stage {
         self.shared |= used || self.run.foreign() > 0;
     }
 
-    fn picture(&self) -> Picture {
-        let statuses = self.statuses.borrow().clone();
-        let nodes = self.cluster.sites().iter().zip(statuses).enumerate();
-        let nodes = nodes.map(|(node, (site, status))| {
-            let process = self.cluster.process(node);
-            let alive = process.filter(|process| process.exit().is_none());
-            NodeLine {
-                name: site.name.clone(),
-                address: site.component.ip().to_string(),
-                pid: alive.map(|process| process.pid()),
-                status,
-            }
-        });
-        let bridges = self.run.names().iter().zip(self.run.statuses());
-        let bridges = bridges.map(|(name, status)| BridgeLine {
-            name: name.clone(),
-            line: explain(&status),
-        });
-        let fault = match self.options.fault {
-            Fault::None => "none".to_owned(),
-            Fault::Leader => format!("leader every {}", duration_text::format(self.options.every)),
-            Fault::Follower => format!(
-                "follower every {}",
-                duration_text::format(self.options.every)
-            ),
-            Fault::Any => format!(
-                "any node every {}",
-                duration_text::format(self.options.every)
-            ),
-        };
-        Picture {
-            elapsed: self.begin.elapsed(),
-            ends: self.options.duration,
-            rate: self.run.rate(),
-            fault,
-            faults: self.killed,
-            leader_changes: self.leader_changes,
-            nodes: nodes.collect(),
-            bridges: bridges.collect(),
-            totals: self.run.totals(),
-        }
-    }
-
     /// The seed's `xmpp cluster status` of every node (S26).
     async fn print_statuses(&self, view: &mut View) {
         let statuses = self.cluster.statuses().await;
@@ -302,91 +263,6 @@ impl Stage {
         }
         view.say("");
     }
-
-    /// Stops sending, lets everything that is down come back and everything under way arrive, and compares the books.
-    async fn wind_up(mut self, view: &mut View) -> Result<Outcome, DemoError> {
-        self.faults.cease();
-        view.show(&self.picture());
-        view.leave();
-        let drained = {
-            let waiting = async {
-                while !self.faults.calm() {
-                    self.look(view).await?;
-                    sleep(TICK).await;
-                }
-                Ok::<(), DemoError>(())
-            };
-            waiting.await
-        };
-        drained?;
-        let totals = self.run.drain(DRAIN).await;
-        self.look(view).await?;
-        let report = Report::new(&totals, self.killed, self.leader_changes);
-        let mut complaints = report.complaints();
-        if report.unaccounted > 0 {
-            let numbers = self.run.open_numbers(20).join(" ");
-            complaints.push(format!(
-                "not accounted for (sender>recipient:number): {numbers}"
-            ));
-        }
-        complaints.extend(self.reckon(&report).await);
-        self.print_statuses(view).await;
-        view.say(&closing(&report));
-        for complaint in &complaints {
-            view.say(&format!("NOT WELL: {complaint}"));
-        }
-        self.run.stop().await;
-        view.say("stopping the nodes");
-        self.cluster.shutdown(SHUTDOWN).await;
-        Ok(Outcome { report, complaints })
-    }
-
-    /// Compares the books with the ledgers, until they agree or it is clear that they do not.
-    async fn reckon(&mut self, report: &Report) -> Vec<String> {
-        let deadline = Instant::now() + RECKON;
-        loop {
-            let statuses = self.cluster.statuses().await;
-            self.note_others(&statuses);
-            let counters = self.run.counters();
-            let books = Books {
-                accepted: counters.accepted - counters.given_up,
-                delivered: report.delivered,
-                errors: report.errors,
-                shared: self.shared,
-            };
-            let reachable: Vec<NodeStatus> = statuses.into_iter().flatten().collect();
-            let found = disagreements(&books, &reachable);
-            if found.is_empty() || Instant::now() >= deadline {
-                return found;
-            }
-            sleep(TICK).await;
-        }
-    }
-}
-
-fn closing(report: &Report) -> String {
-    let gaps = report.gap_ms_by_fault.iter().map(|gap| format!("{gap} ms"));
-    let gaps: Vec<String> = gaps.collect();
-    let by_fault = match gaps.is_empty() {
-        true => String::new(),
-        false => format!(" (by fault: {})", gaps.join(", ")),
-    };
-    format!(
-        "{} sent, {} delivered, {} errors, {} duplicates, {} out of order, {} unaccounted for\n\
-         {} faults, {} leader changes, longest gap {} ms{by_fault}\n\
-         latency p50 {} us, p99 {} us",
-        report.sent,
-        report.delivered,
-        report.errors,
-        report.duplicates,
-        report.out_of_order,
-        report.unaccounted,
-        report.faults,
-        report.leader_changes,
-        report.longest_gap_ms,
-        report.latency_us.p50,
-        report.latency_us.p99
-    )
 }
 
 /// Asks all nodes for their status again and again, on a task that ends with the guard.
@@ -411,12 +287,3 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How long bridges may take to register with a whole cluster.
 const REGISTER: Duration = Duration::from_secs(30);
-
-/// How long what was sent may take to arrive once nothing more is sent.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// How long the last confirmations may take to reach every node.
-const RECKON: Duration = Duration::from_secs(5);
-
-/// How long nodes may take to stop in good order; a little more than `timing.stop_timeout`.
-const SHUTDOWN: Duration = Duration::from_secs(12);

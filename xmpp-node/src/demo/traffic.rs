@@ -4,17 +4,19 @@
 //! are submitted in their order; one task a bridge receives. A bridge whose window is full is waited for, and what it
 //! missed is made up for at most [`ARREARS`]: the rate is what is offered, not what is forced.
 
+mod tasks;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use callbridge::{Bridge, Counters, Incoming, Receiver, State, Status, TrySendError};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use callbridge::{Bridge, Counters, State, Status};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accounts::{Accounts, Direction, Totals};
+use self::tasks::{receive, send};
+use super::accounts::{Accounts, Totals};
 use super::error::DemoError;
-use super::message::{self, Arrival};
 
 /// Traffic between bridges, until it is dropped.
 pub struct Run {
@@ -71,7 +73,7 @@ impl Run {
             let started = Bridge::start(config);
             let (bridge, receiver) = started.map_err(|source| DemoError::Bridge {
                 name: name.clone(),
-                source,
+                source: Box::new(source),
             })?;
             names.push(name);
             bridges.push(bridge);
@@ -249,69 +251,6 @@ impl Inner {
     fn accounts(&self) -> MutexGuard<'_, Accounts> {
         lock(&self.accounts)
     }
-
-    /// Submits the next message of a pair, waiting for room; `false` if the bridge is stopped. Cancel safe: a message is
-    /// in the books if and only if the bridge took it.
-    async fn submit(&self, direction: Direction) -> bool {
-        let (from, to) = (&self.jids[direction.from], &self.jids[direction.to]);
-        let bridge = &self.bridges[direction.from];
-        // Waiting for room is part of how long a message takes.
-        let now = self.now();
-        loop {
-            let bytes = {
-                let mut accounts = self.accounts();
-                let number = accounts.submit(direction, now);
-                let refused = match bridge.try_send(message::write(from, to, number, now)) {
-                    Ok(_) => return true,
-                    Err(refused) => refused,
-                };
-                accounts.withdraw(direction, number);
-                match refused {
-                    TrySendError::Full(message) => message.len(),
-                    TrySendError::Stopped | TrySendError::NotAStanza(_) => return false,
-                }
-            };
-            bridge.has_room_for(bytes).await;
-        }
-    }
-
-    fn number_of(&self, jid: &str) -> Option<usize> {
-        self.jids.iter().position(|known| known == jid)
-    }
-
-    /// Enters what arrived at bridge `at` into the books; returns an answer that has to be sent.
-    fn enter(
-        &self,
-        accounts: &mut Accounts,
-        at: usize,
-        incoming: &Incoming,
-    ) -> Option<bytes::Bytes> {
-        let now = self.now();
-        let other = |jid: &str| self.number_of(jid).filter(|other| *other != at);
-        match message::read(incoming) {
-            Arrival::Message {
-                from,
-                number,
-                submitted,
-            } if other(&from).is_some() => {
-                let from = other(&from)?;
-                accounts.deliver(Direction { from, to: at }, number, submitted, now);
-                return None;
-            }
-            Arrival::Error { from, number } if other(&from).is_some() => {
-                let to = other(&from)?;
-                accounts.fail(Direction { from: at, to }, number);
-                return None;
-            }
-            Arrival::Question { answer } => {
-                *lock(&self.foreign) += 1;
-                return Some(answer);
-            }
-            Arrival::Message { .. } | Arrival::Error { .. } | Arrival::Foreign => {}
-        }
-        *lock(&self.foreign) += 1;
-        None
-    }
 }
 
 /// A status in one line, with the cause of the last failure in full.
@@ -324,48 +263,14 @@ pub fn explain(status: &Status) -> String {
     }
 }
 
-async fn send(inner: Arc<Inner>, from: usize, first: Instant, pace: Duration) {
-    let others: Vec<usize> = (0..inner.bridges.len()).filter(|to| *to != from).collect();
-    let mut next = first;
-    for to in others.into_iter().cycle() {
-        let submitted = async {
-            sleep_until(next).await;
-            inner.submit(Direction { from, to }).await
-        };
-        if inner.stop.run_until_cancelled(submitted).await != Some(true) {
-            return;
-        }
-        next = (next + pace).max(Instant::now() - ARREARS);
-    }
-}
-
-async fn receive(inner: Arc<Inner>, at: usize, mut receiver: Receiver) {
-    let mut batch = Vec::new();
-    while receiver.recv_many(&mut batch, BATCH).await > 0 {
-        let answers: Vec<_> = {
-            let mut accounts = inner.accounts();
-            let enter = |incoming: &Incoming| inner.enter(&mut accounts, at, incoming);
-            batch.iter().filter_map(enter).collect()
-        };
-        batch.clear();
-        for answer in answers {
-            // Never waiting: two bridges that ask each other without end must not stop receiving.
-            let _ = inner.bridges[at].try_send(answer);
-        }
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// How far behind its schedule a sender may make up for.
-pub const ARREARS: Duration = Duration::from_millis(100);
-
-/// Stanzas entered into the books under one lock.
-const BATCH: usize = 64;
 
 const POLL: Duration = Duration::from_millis(5);
 
 /// Once everything is received: how long we listen for what should not come.
 const QUIET: Duration = Duration::from_millis(300);
+
+/// How far behind its schedule a sender may make up for.
+pub const ARREARS: Duration = Duration::from_millis(100);

@@ -156,9 +156,10 @@ fn draw(picture: &Picture) -> String {
 /// The most important in one line.
 fn line(picture: &Picture) -> String {
     let leader = picture.nodes.iter().find(|node| leads(node));
-    let leader = leader.map_or("no leader".to_owned(), |node| {
-        format!("{} leads", node.name)
-    });
+    let leader = leader.map_or_else(
+        || "no leader".to_owned(),
+        |node| format!("{} leads", node.name),
+    );
     format!(
         "[{:>5.1} s] {leader}; {}; {}",
         picture.elapsed.as_secs_f64(),

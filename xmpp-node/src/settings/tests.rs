@@ -1,4 +1,6 @@
 //! A good configuration loads; each bad one is refused with its key and reason.
+//!
+//! Length: one table of bad configurations.
 
 use crate::tls::Role;
 use crate::tls::test_pki::{Leaf, TestPki};

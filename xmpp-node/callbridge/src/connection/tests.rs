@@ -24,7 +24,10 @@ fn bound(pipe_bytes: usize, inbox_stanzas: usize) -> Bound {
     let (confirm, confirmed) = watch::channel(None);
     let shared = Arc::new(Shared {
         outbox: Outbox::new(Window::default()),
-        status: watch::Sender::new(Status::new(std::time::SystemTime::UNIX_EPOCH)),
+        status: watch::Sender::new(Status::new(
+            "example.test",
+            std::time::SystemTime::UNIX_EPOCH,
+        )),
         events: tokio::sync::broadcast::Sender::new(1),
         tally: Tally::default(),
         confirm,

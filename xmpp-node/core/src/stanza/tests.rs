@@ -1,3 +1,5 @@
+//! Tests of stanzas.
+
 use super::*;
 use crate::framer::{Frame, Framer, Limits};
 use crate::ns;

@@ -149,6 +149,8 @@ impl Oracle {
             session, stream, ..
         }
         | Command::Keep { session, stream } = *command
+            // The first sign of a new start detaches what the start before had, whatever it says.
+            && before.node(header.node).is_some_and(|node| node.incarnation == header.incarnation)
             && let Some(old) = before.session(session)
             && !(old.attached.is_some_and(|at| at.node == header.node) && old.stream == stream)
         {
