@@ -253,7 +253,12 @@ fn text_between_elements_is_bad_format() {
 #[test]
 fn a_second_header_is_bad_format_at_once() {
     let second = HEADER.trim_start_matches(|c| c != '<');
-    for text in [second, "<stream:stream>", "<stream:stream/>", "<a/><stream:stream\tb=''>"] {
+    for text in [
+        second,
+        "<stream:stream>",
+        "<stream:stream/>",
+        "<a/><stream:stream\tb=''>",
+    ] {
         assert_eq!(
             condition_after_header(text),
             Some(StreamCondition::BadFormat),
