@@ -8,6 +8,7 @@ Nothing here sleeps to let something happen: every wait looks for its condition 
 import asyncio
 import inspect
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,12 @@ def binaries():
     return max(built, key=lambda path: path.stat().st_mtime).parent
 
 
+def few_files():
+    """The demo begins with the modest limit of open files that many systems have; nodes must raise it by themselves."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     if attached := os.environ.get("XMPP_INTEROP_ATTACH"):
@@ -46,7 +53,9 @@ def demo(tmp_path_factory):
     command += ["--port-offset", str(PORT_OFFSET), "-o", "json"]
     log = directory.parent / "demo.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, preexec_fn=few_files
+        )
     try:
         running = Cluster(directory, binaries())
 

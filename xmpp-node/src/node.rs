@@ -37,7 +37,7 @@ use crate::settings::Settings;
 use crate::status::Since;
 use crate::tls;
 use membership::adopt;
-use parts::{PeerPort, bind, stream_limits, timing};
+use parts::{PeerPort, bind, raise_file_limit, stream_limits, timing};
 
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
@@ -74,6 +74,7 @@ pub enum Ended {
 /// # Errors
 /// If a port, file or certificate cannot be used at start, and [`Ended`] later.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    raise_file_limit(settings.limits.connections);
     let node = Node::open(settings).await?;
     let tasks = TaskTracker::new();
     node.start(&tasks).await?;
@@ -190,12 +191,12 @@ impl Node {
     async fn start(self: &Arc<Self>, tasks: &TaskTracker) -> anyhow::Result<()> {
         let listen = &self.settings.listen;
         let limits = &self.settings.limits;
-        let component = bind(listen.component, "component.listen").await?;
+        let component = bind(listen.component, "component.listen")?;
         let plain = match listen.plain {
-            Some(address) => Some(bind(address, "component.plain_listen").await?),
+            Some(address) => Some(bind(address, "component.plain_listen")?),
             None => None,
         };
-        let peer = bind(listen.peer, "peer.listen").await?;
+        let peer = bind(listen.peer, "peer.listen")?;
         let (peers, service) = (self.peers.clone(), self.consensus.service());
         tasks.spawn(async move { peers.serve(peer, service).await });
         self.consensus.run(tasks, &self.stop);

@@ -20,8 +20,8 @@ pub(super) struct DemoCommand {
     /// How long messages are sent, such as `30s`; without it until Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
-    /// Messages a second in all.
-    #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Messages a second in all; with 0 the bridges register and send nothing.
+    #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(..=100_000))]
     rate: u32,
     /// Which node is killed (SIGKILL) from time to time; it is started again two seconds later.
     #[arg(long, value_enum, default_value = "none")]

@@ -1,13 +1,15 @@
-//! What a node's parts take from the settings: listeners, times, bounds, the peer port's certificates.
+//! What a node's parts take from the settings: listeners, files, times, bounds, the peer port's certificates.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tracing::warn;
 use xmpp_core::framer;
 
 use crate::connection::StreamLimits;
@@ -23,11 +25,46 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// From the handshake to `<enable/>`, or to the decision on a bind.
 const ENABLE: Duration = Duration::from_secs(5);
 
+/// Connections that wait in the kernel to be accepted. The 128 of `TcpListener::bind` are too few when all bridges of a
+/// node that died come at once: whoever is dropped there tries again only after a second.
+const BACKLOG: u32 = 1024;
+/// Files that a node has open beside its connections: log, snapshots, links, listeners.
+const OTHER_FILES: u64 = 128;
+
 /// Opens a listener; an error names its key.
-pub(super) async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{key}: cannot listen on {address}"))
+pub(super) fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let open = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // A restarted node need not wait for its old connections to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().with_context(|| format!("{key}: cannot listen on {address}"))
+}
+
+/// Takes as many open files as the system grants this process: it often begins with 1024, and a node whose connections use
+/// them up could not write its log. Says so if they are too few for `connections`.
+pub(super) fn raise_file_limit(connections: usize) {
+    let granted = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: granted.maximum,
+        ..granted
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+    let files = getrlimit(Resource::Nofile).current;
+    let needed = connections as u64 + OTHER_FILES;
+    if files.is_some_and(|files| files < needed) {
+        warn!(
+            files,
+            needed, "the limit of open files is too low for limits.connections"
+        );
+    }
 }
 
 /// Times of consensus.
@@ -80,5 +117,23 @@ impl peer::PeerTls for PeerPort {
 
     fn server_name(&self, _: &str) -> Option<ServerName<'static>> {
         Some(tls::unchecked_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_that_are_granted_are_used() {
+        let granted = getrlimit(Resource::Nofile);
+        // One less, as other tests of this process need files too.
+        let fewer = Rlimit {
+            current: granted.maximum.map(|files| files - 1),
+            ..granted
+        };
+        setrlimit(Resource::Nofile, fewer).expect("one may always ask for less");
+        raise_file_limit(10_000);
+        assert_eq!(getrlimit(Resource::Nofile).current, granted.maximum);
     }
 }
