@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 use xmpp_node::demo::accounts::Totals;
 use xmpp_node::demo::traffic::Run;
-use xmpp_node::demo::{Cluster, Plan, files, site};
+use xmpp_node::demo::{Cluster, DemoError, Plan, files, site};
 use xmpp_node_api::admin::{Request, Response};
 use xmpp_node_api::config::Config;
 use xmpp_node_api::status::NodeStatus;
@@ -68,9 +68,7 @@ impl Lab {
             .context("the tests run real nodes: `cargo build -p xmpp-node` first")?;
         let dir = tempfile::tempdir()?;
         let tune: Arc<dyn Fn(&mut Config) + Send + Sync> = Arc::new(tune);
-        let mut last = None;
-        // Another program may take a port between the search and its use.
-        for attempt in 0..3 {
+        for attempt in 0.. {
             let plan = Plan {
                 nodes,
                 port_offset: site::free_offset(nodes)?,
@@ -86,10 +84,15 @@ impl Lab {
                         _room: room,
                     });
                 }
-                Err(error) => last = Some(error),
+                // Another program took a port between the search and its use.
+                Err(DemoError::Port { .. }) if attempt < 3 => {}
+                Err(error) => {
+                    let kept = dir.keep();
+                    return Err(error).context(format!("see {}", kept.display()));
+                }
             }
         }
-        Err(last.context("no attempt")?.into())
+        bail!("no attempt")
     }
 
     /// Keeps the directory for whoever looks into a failure, and says where it is.

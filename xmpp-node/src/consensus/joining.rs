@@ -115,6 +115,12 @@ impl Consensus {
         })
     }
 
+    /// Whether this node votes, as it knows.
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.voters().contains(&self.local.id)
+    }
+
     /// Asks the node at `address`, and whom it names, to take this node in; returns once it votes. `admitted` is told what a
     /// member must know, before this node takes part.
     ///
