@@ -20,6 +20,14 @@ CLOSED = object()
 LOST = object()
 
 
+class Ended(AssertionError):
+    """A stream that ended when something else was expected; `condition` is that of its stream error."""
+
+    def __init__(self, condition):
+        super().__init__(f"the stream ended: {condition}")
+        self.condition = condition
+
+
 def header(to, content_ns=ACCEPT, stream_ns=STREAMS, prefix="stream"):
     return f"<{prefix}:stream xmlns='{content_ns}' xmlns:{prefix}='{stream_ns}' to='{to}'>"
 
@@ -133,9 +141,10 @@ class Stream:
     async def next(self, within=CEILING):
         """The next child of the stream; the end of the stream is a failure that names its error."""
         element = await self.take(within)
-        assert element is not CLOSED, "the stream was closed"
-        assert element is not LOST, "the connection was lost"
-        assert element.tag != f"{{{STREAMS}}}error", f"stream error {condition_of(element)}"
+        if element is CLOSED or element is LOST:
+            raise Ended(None)
+        if element.tag == f"{{{STREAMS}}}error":
+            raise Ended(condition_of(element))
         return element
 
     async def error(self, within=CEILING):

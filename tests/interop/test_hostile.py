@@ -11,7 +11,7 @@ import time
 from contextlib import asynccontextmanager
 
 from cluster import CEILING, eventually
-from stream import Stream, body, header, stanza_error
+from stream import Ended, Stream, body, header, stanza_error
 
 #: The longest that a message of undisturbed components may take, seconds; generous, as these tests share their processors.
 PATIENCE = 3.0
@@ -23,36 +23,71 @@ HANDSHAKE, LATE = 10, 4
 ATTACKER = "127.0.66.6"
 
 
+class Pair:
+    """Two components, one of them on the attacked node, that talk while something else goes on."""
+
+    def __init__(self, cluster, attacked):
+        other = next(node for node in cluster.nodes if node.name != attacked.name)
+        self.cluster, self.nodes = cluster, (attacked, other)
+        self.bridges = cluster.bridge(), cluster.bridge()
+        self.delays, self.ended, self.number = [], [], 0
+
+    async def talk(self, over):
+        while not over.is_set():
+            ends = [
+                await Stream.component(self.cluster, node, bridge) for node, bridge in zip(self.nodes, self.bridges)
+            ]
+            try:
+                while not over.is_set():
+                    await self.exchange(ends)
+                    await asyncio.sleep(0.01)
+            except Ended as end:
+                self.ended.append(end.condition)
+            for stream in ends:
+                stream.abort()
+
+    async def exchange(self, ends):
+        for sender, recipient in ((0, 1), (1, 0)):
+            began = time.monotonic()
+            self.number += 1
+            start = f"<message from='{self.bridges[sender].jid}' to='{self.bridges[recipient].jid}'>"
+            ends[sender].send(f"{start}<body>{self.number}</body></message>")
+            # Only what was sent before the last stream ended may come before it.
+            while (number := await self.arrival(ends[recipient])) < self.number:
+                assert self.ended, f"{number} again"
+            assert number == self.number
+            self.delays.append(time.monotonic() - began)
+
+
+    async def arrival(self, stream):
+        try:
+            message = await stream.next()
+        except TimeoutError:
+            statuses = [
+                bridge
+                for bridge in self.cluster.status(self.nodes[1])["bridges"]
+                if bridge["name"] in (self.bridges[0].name, self.bridges[1].name)
+            ]
+            raise AssertionError(f"{self.number} did not come: {statuses}") from None
+        assert message.get("type") != "error", stanza_error(message)
+        return int(body(message))
+
+
 @asynccontextmanager
 async def undisturbed(cluster, attacked):
-    """Two components, one of them on the attacked node, that talk all the while."""
-    other = next(node for node in cluster.nodes if node.name != attacked.name)
-    bridges = cluster.bridge(), cluster.bridge()
-    ends = [
-        await Stream.component(cluster, node, bridge) for node, bridge in zip((attacked, other), bridges)
-    ]
-    delays, over = [], asyncio.Event()
-
-    async def talk():
-        number = 0
-        while not over.is_set():
-            for turn in (0, 1):
-                sender, recipient = bridges[turn].jid, bridges[1 - turn].jid
-                began = time.monotonic()
-                ends[turn].send(f"<message from='{sender}' to='{recipient}'><body>{number}</body></message>")
-                assert body(await ends[1 - turn].next()) == str(number)
-                delays.append(time.monotonic() - began)
-                number += 1
-            await asyncio.sleep(0.01)
-
-    talking = asyncio.create_task(talk())
+    """Asserts that two components talk through the node all the while."""
+    pair, over = Pair(cluster, attacked), asyncio.Event()
+    talking = asyncio.create_task(pair.talk(over))
     try:
         yield
     finally:
         over.set()
         await talking
-    assert len(delays) > 10, "they did not talk"
-    assert max(delays) < PATIENCE, f"the slowest of {len(delays)} messages took {max(delays):.1f} s"
+    assert len(pair.delays) > 10, "they did not talk"
+    assert max(pair.delays) < PATIENCE, f"the slowest of {len(pair.delays)} messages took {max(pair.delays):.1f} s"
+    # A node that the machine did not let run for `timing.silence` (300 ms) counts as down, and sends its peers elsewhere.
+    # That has nothing to do with the attack, so it is let pass once.
+    assert pair.ended in ([], ["system-shutdown"]), f"streams ended: {pair.ended}"
 
 
 async def dial(node, **options):
@@ -221,9 +256,16 @@ async def test_a_recipient_that_never_reads_costs_its_senders_an_error_and_nobod
         assert 384 - 256 - 8 <= len(numbers) <= 384 - 200, f"{len(numbers)} errors"
         waiting = queue(cluster, deaf)
         assert waiting["bytes"] <= 16 << 20 and waiting["stanzas"] == 384 - len(numbers)
+        full = {node.name: cluster.resident(node) for node in cluster.nodes}
+        # Whoever goes on gets nothing but errors, and nothing grows any more.
+        await flood(stream, sender.jid, deaf.jid, 384)
+        more = await stream.fence(sender.jid, cluster.domain)
+        assert len(more) == 384 and {stanza_error(element) for element in more} == {("resource-constraint", "wait")}
     for node in cluster.nodes:
-        grown = cluster.resident(node) - before[node.name]
-        assert grown < (64 << 20), f"{node.name} grew by {grown >> 20} MiB for a queue of 16"
+        first, second = full[node.name] - before[node.name], cluster.resident(node) - full[node.name]
+        # A queue, and what the log and the allocator keep at hand.
+        assert first < (96 << 20), f"{node.name} grew by {first >> 20} MiB for a queue of 16"
+        assert second < SLACK, f"{node.name} grew by {second >> 20} MiB more"
     # It hears everything that was not answered, once it listens.
     recipient.listen()
     heard = [int((await recipient.next()).get("id")) for _ in range(384 - len(numbers))]
@@ -261,10 +303,12 @@ async def test_two_components_that_never_read_each_other_stop_only_themselves(cl
         grown = cluster.resident(node) - before[node.name]
         assert grown < (160 << 20), f"{node.name} grew by {grown >> 20} MiB for two queues of 16 and their answers"
     # Each hears what waits for it, in order, once it listens.
-    for stream, jid in zip(streams, (first.jid, second.jid)):
+    for stream in streams:
         stream.listen()
-        numbers = []
-        while (element := await stream.next()).get("type") != "error":
-            numbers.append(int(element.get("id")))
-        assert numbers[:200] == list(range(200))
+    for stream, jid in zip(streams, (first.jid, second.jid)):
+        heard = await stream.fence(jid, cluster.domain)
+        numbers = [int(element.get("id")) for element in heard if element.get("type") != "error"]
+        assert numbers[:100] == list(range(100))
         assert numbers == sorted(set(numbers))
+        errors = [int(element.get("id")) for element in heard if element.get("type") == "error"]
+        assert errors == sorted(set(errors)) and errors

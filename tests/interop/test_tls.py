@@ -43,14 +43,21 @@ def test_old_versions_are_refused_by_the_server(cluster, version, port):
     assert "alert protocol version" in text or "alert handshake failure" in text, text
 
 
-def certificate(directory, issuer=None, name="URI:xmpp-cluster:node/xmpp2"):
-    """A certificate of a CA that the cluster does not know, or of `issuer` (certificate and key)."""
-    key, cert = str(directory / "key.pem"), str(directory / "cert.pem")
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    new += ["-keyout", key, "-out", cert, "-subj", "/CN=xmpp2", "-days", "2"]
-    new += ["-addext", f"subjectAltName={name}", "-addext", "extendedKeyUsage=serverAuth,clientAuth"]
-    subprocess.run(new, check=True, capture_output=True)
-    return ["-cert", cert, "-key", key]
+def stranger(directory, name="URI:xmpp-cluster:node/xmpp2"):
+    """A node's certificate in every respect, but of a CA that the cluster does not know."""
+    paths = {file: str(directory / file) for file in ("ca.key", "ca.crt", "leaf.key", "leaf.csr", "leaf.crt", "ext")}
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=xmpp2"]
+    (directory / "ext").write_text(
+        f"subjectAltName={name}\nextendedKeyUsage=serverAuth,clientAuth\nbasicConstraints=CA:FALSE\n"
+    )
+    for arguments in (
+        ["req", "-x509", *key, "-keyout", paths["ca.key"], "-out", paths["ca.crt"], "-days", "2"],
+        ["req", "-new", *key, "-keyout", paths["leaf.key"], "-out", paths["leaf.csr"]],
+        ["x509", "-req", "-in", paths["leaf.csr"], "-CA", paths["ca.crt"], "-CAkey", paths["ca.key"]]
+        + ["-CAcreateserial", "-days", "2", "-extfile", paths["ext"], "-out", paths["leaf.crt"]],
+    ):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+    return ["-cert", paths["leaf.crt"], "-key", paths["leaf.key"]]
 
 
 #: A request that the admin port answers to whoever may ask.
@@ -63,7 +70,7 @@ def test_peer_and_admin_ports_open_to_no_other_certificate(cluster, tmp_path, po
     options = {
         "none": [],
         "the public certificate": ["-cert", pki(cluster, "component.crt"), "-key", pki(cluster, "component.key")],
-        "one of another CA": certificate(tmp_path),
+        "one of another CA": stranger(tmp_path),
     }[shown]
     address = getattr(cluster.nodes[0], port)
     # The client is content before the server has judged it: the answer to its request tells.
