@@ -32,8 +32,8 @@ static ROOM: Semaphore = Semaphore::const_new(2);
 pub struct Lab {
     /// The cluster.
     pub cluster: Cluster,
-    // Declared after the cluster: the directory goes when no process writes to it.
-    dir: TempDir,
+    // Declared after the cluster: the directory goes when no process writes to it. Kept if `XMPP_TESTS_KEEP` is set.
+    _dir: TempDir,
     _room: SemaphorePermit<'static>,
 }
 
@@ -66,7 +66,8 @@ impl Lab {
         let room = ROOM.acquire().await?;
         let binary = files::find_binary(None)
             .context("the tests run real nodes: `cargo build -p xmpp-node` first")?;
-        let dir = tempfile::tempdir()?;
+        let mut dir = tempfile::tempdir()?;
+        dir.disable_cleanup(std::env::var_os("XMPP_TESTS_KEEP").is_some());
         let tune: Arc<dyn Fn(&mut Config) + Send + Sync> = Arc::new(tune);
         for attempt in 0.. {
             let plan = Plan {
@@ -80,7 +81,7 @@ impl Lab {
                 Ok(cluster) => {
                     return Ok(Self {
                         cluster,
-                        dir,
+                        _dir: dir,
                         _room: room,
                     });
                 }
@@ -93,13 +94,6 @@ impl Lab {
             }
         }
         bail!("no attempt")
-    }
-
-    /// Keeps the directory for whoever looks into a failure, and says where it is.
-    #[must_use]
-    pub fn keep(mut self) -> std::path::PathBuf {
-        self.dir.disable_cleanup(true);
-        self.dir.path().to_owned()
     }
 
     /// Numbered messages among these bridges, `rate` a second in all; returns once every pair has delivered.

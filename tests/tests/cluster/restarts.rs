@@ -72,6 +72,20 @@ async fn a_node_that_lost_its_disk_replaces_its_old_self() -> Result<()> {
     no_ghosts(&lab.agree(|_| true).await?)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_join_at_the_same_time_all_vote() -> Result<()> {
+    let lab = Lab::of(7, &["cb1", "cb2"], |_| ()).await?;
+    let run = lab.traffic(&["cb1", "cb2"], 100).await?;
+    lab.settle(run, false).await?;
+    let statuses = lab.agree(|_| true).await?;
+    ensure!(
+        statuses
+            .iter()
+            .all(|status| status.votes_needed == 4 && status.votes_seen == 7)
+    );
+    Ok(())
+}
+
 /// It asks to be taken in while nothing can be decided, and must go on asking.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lost_its_disk_joins_once_there_is_a_majority_again() -> Result<()> {
