@@ -24,11 +24,12 @@ verify: ## format, lints, documentation, dependencies, files; changes nothing
 fix: ## mends what `make verify` can mend
 	@scripts/require && scripts/claim && scripts/fix
 
-bench: release ## load through one node and through three
-	$(TARGET)/release/xmpp-bench load $(ARGS)
+bench: release ## load through a cluster of three: throughput, latency, CPU a stanza, memory
+	scripts/bench $(TARGET)/release
 
-bench-failover: release ## kills under load, and the gaps that bridges saw
-	$(TARGET)/release/xmpp-bench failover $(ARGS)
+FAULT ?= leader
+bench-failover: release ## kills under 1000 messages/s, and the gaps that bridges saw; FAULT=follower for the others
+	$(TARGET)/release/xmpp demo --for 600s --rate 1000 --fault $(FAULT) --every 5s -o json $(ARGS)
 
 .PHONY: release
 release:
