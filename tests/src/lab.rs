@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 use xmpp_node::demo::accounts::Totals;
 use xmpp_node::demo::traffic::Run;
-use xmpp_node::demo::{Cluster, Plan, files, site};
+use xmpp_node::demo::{Cluster, DemoError, Plan, files, site};
 use xmpp_node_api::admin::{Request, Response};
 use xmpp_node_api::config::Config;
 use xmpp_node_api::status::NodeStatus;
@@ -32,8 +32,8 @@ static ROOM: Semaphore = Semaphore::const_new(2);
 pub struct Lab {
     /// The cluster.
     pub cluster: Cluster,
-    // Declared after the cluster: the directory goes when no process writes to it.
-    dir: TempDir,
+    // Declared after the cluster: the directory goes when no process writes to it. Kept if `XMPP_TESTS_KEEP` is set.
+    _dir: TempDir,
     _room: SemaphorePermit<'static>,
 }
 
@@ -66,11 +66,10 @@ impl Lab {
         let room = ROOM.acquire().await?;
         let binary = files::find_binary(None)
             .context("the tests run real nodes: `cargo build -p xmpp-node` first")?;
-        let dir = tempfile::tempdir()?;
+        let mut dir = tempfile::tempdir()?;
+        dir.disable_cleanup(std::env::var_os("XMPP_TESTS_KEEP").is_some());
         let tune: Arc<dyn Fn(&mut Config) + Send + Sync> = Arc::new(tune);
-        let mut last = None;
-        // Another program may take a port between the search and its use.
-        for attempt in 0..3 {
+        for attempt in 0.. {
             let plan = Plan {
                 nodes,
                 port_offset: site::free_offset(nodes)?,
@@ -82,21 +81,19 @@ impl Lab {
                 Ok(cluster) => {
                     return Ok(Self {
                         cluster,
-                        dir,
+                        _dir: dir,
                         _room: room,
                     });
                 }
-                Err(error) => last = Some(error),
+                // Another program took a port between the search and its use.
+                Err(DemoError::Port { .. }) if attempt < 3 => {}
+                Err(error) => {
+                    let kept = dir.keep();
+                    return Err(error).context(format!("see {}", kept.display()));
+                }
             }
         }
-        Err(last.context("no attempt")?.into())
-    }
-
-    /// Keeps the directory for whoever looks into a failure, and says where it is.
-    #[must_use]
-    pub fn keep(mut self) -> std::path::PathBuf {
-        self.dir.disable_cleanup(true);
-        self.dir.path().to_owned()
+        bail!("no attempt")
     }
 
     /// Numbered messages among these bridges, `rate` a second in all; returns once every pair has delivered.

@@ -42,7 +42,8 @@ impl Node {
             }
             Request::Initialize { cluster_id } => self.initialize(&cluster_id).await?,
             Request::Join { address } => {
-                if !self.consensus.members().is_empty() {
+                // One that learns asks again where an earlier request was not finished.
+                if self.consensus.votes() {
                     return Err(failure(self, ConsensusError::AlreadyInitialized));
                 }
                 self.join(&address.to_string())

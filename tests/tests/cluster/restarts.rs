@@ -59,13 +59,51 @@ async fn a_node_that_lost_its_disk_replaces_its_old_self() -> Result<()> {
         let node = if round == 1 { leader } else { (leader + 1) % 3 };
         let before = lab.status(node).await?;
         lab.cluster.kill(node).await;
+        let begun = tokio::time::Instant::now();
         std::fs::remove_dir_all(&lab.cluster.sites()[node].dir)?;
         lab.cluster.start_node(node)?;
         lab.leader().await?;
         let after = lab.status(node).await?;
         ensure!(after.id != before.id && after.name == before.name);
+        println!("node {node} is back after {:?}", begun.elapsed());
         progress(&run, 100).await?;
     }
+    lab.settle(run, false).await?;
+    no_ghosts(&lab.agree(|_| true).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_join_at_the_same_time_all_vote() -> Result<()> {
+    let lab = Lab::of(7, &["cb1", "cb2"], |_| ()).await?;
+    let run = lab.traffic(&["cb1", "cb2"], 100).await?;
+    lab.settle(run, false).await?;
+    let statuses = lab.agree(|_| true).await?;
+    ensure!(
+        statuses
+            .iter()
+            .all(|status| status.votes_needed == 4 && status.votes_seen == 7)
+    );
+    Ok(())
+}
+
+/// It asks to be taken in while nothing can be decided, and must go on asking.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_disk_joins_once_there_is_a_majority_again() -> Result<()> {
+    let lab = Lab::start().await?;
+    let run = lab.traffic(&BRIDGES, 300).await?;
+    let leader = lab.leader().await?;
+    let (lost, away) = ((leader + 1) % 3, (leader + 2) % 3);
+    tokio::join!(lab.cluster.kill(lost), lab.cluster.kill(away));
+    std::fs::remove_dir_all(&lab.cluster.sites()[lost].dir)?;
+    lab.cluster.start_node(lost)?;
+    let asked = async || {
+        lab.log(lost)
+            .is_ok_and(|log| log.contains("not taken in yet"))
+    };
+    until("it was turned away", asked).await?;
+    lab.cluster.start_node(away)?;
+    // The request under way when the majority came back takes its time to fail.
+    let _ = lab.cluster.whole(PATIENCE).await;
     lab.settle(run, false).await?;
     no_ghosts(&lab.agree(|_| true).await?)
 }

@@ -14,6 +14,7 @@ use xmpp_node_api::admin::{AdminError, ErrorCode, Request, Response};
 
 use super::Control;
 use super::http::{BODY_TIMEOUT, Caller, MAX_BODY_BYTES, REQUEST_TIMEOUT};
+use crate::tls::Role;
 
 /// The admin API's paths over one control.
 pub(super) fn router(control: Arc<dyn Control>) -> Router {
@@ -68,12 +69,18 @@ async fn fulfil(
     request: Request,
 ) -> Result<Response, AdminError> {
     let (name, only_reads) = (request.name(), request.only_reads());
-    let outcome = timeout(REQUEST_TIMEOUT, control.call(request)).await;
-    let outcome = outcome.unwrap_or_else(|_| {
-        let message = format!("{name} was not done within {} s", REQUEST_TIMEOUT.as_secs());
-        Err(AdminError::new(ErrorCode::Timeout, message)
-            .with_fix("look at the status before asking again: it may still be done"))
-    });
+    let outcome = if only_reads || may_change(caller) {
+        let outcome = timeout(REQUEST_TIMEOUT, control.call(request)).await;
+        outcome.unwrap_or_else(|_| {
+            let message = format!("{name} was not done within {} s", REQUEST_TIMEOUT.as_secs());
+            Err(AdminError::new(ErrorCode::Timeout, message)
+                .with_fix("look at the status before asking again: it may still be done"))
+        })
+    } else {
+        let message = format!("{caller} may not ask for {name}");
+        Err(AdminError::new(ErrorCode::Forbidden, message)
+            .with_fix("use a certificate of the role admin or operator"))
+    };
     match &outcome {
         Ok(_) if only_reads => {}
         Ok(_) => tracing::info!(request = name, %caller, "admin request done"),
@@ -82,6 +89,11 @@ async fn fulfil(
         }
     }
     outcome
+}
+
+/// A node's own certificate is for the peer port: whoever takes it from a node must not rule the cluster by it.
+fn may_change(caller: &Caller) -> bool {
+    !matches!(caller, Caller::Peer(peer) if peer.role == Role::Node)
 }
 
 /// Reads a request of that name from a body: a JSON object, or nothing for one without fields.

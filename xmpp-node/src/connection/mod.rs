@@ -1,7 +1,7 @@
 //! One task a stream: socket to framer to stream machine, and the session's queue back out.
 //!
 //! Reading and writing go on side by side in one task: a peer that does not read is still read from, so two components that
-//! never read each other stop only themselves. Bounds: one stanza's size and one read of buffered input, [`egress::FILL_BYTES`]
+//! never read each other stop only themselves. Bounds: one stanza's size and one read of buffered input, [`crate::egress::FILL_BYTES`]
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
 
 mod bound;

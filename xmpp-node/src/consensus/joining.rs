@@ -1,7 +1,6 @@
 //! How a node joins: it asks any member, is sent to the leader, learns, and votes once it has caught up. And how a member that
 //! was away finds out whether it still is one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,9 +91,7 @@ impl Consensus {
         let step = if !learner {
             self.add_learner(request.id, request.member).await
         } else if self.caught_up(request.id) == Some(true) {
-            let mut voters: BTreeSet<u64> = self.voters();
-            voters.insert(request.id);
-            self.change_voters(voters).await
+            self.add_voter(request.id).await
         } else {
             Ok(())
         };
@@ -113,6 +110,12 @@ impl Consensus {
             domain: router.domain().to_owned(),
             sealing_key,
         })
+    }
+
+    /// Whether this node votes, as it knows.
+    #[must_use]
+    pub fn votes(&self) -> bool {
+        self.voters().contains(&self.local.id)
     }
 
     /// Asks the node at `address`, and whom it names, to take this node in; returns once it votes. `admitted` is told what a

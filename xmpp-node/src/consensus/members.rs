@@ -103,6 +103,18 @@ impl Consensus {
         bounded(self.raft.change_membership(ids, true)).await
     }
 
+    /// Lets a learner vote beside those who do, whoever they are by then: nodes join at the same time. Only on the leader.
+    pub(super) async fn add_voter(&self, id: u64) -> Result<(), ConsensusError> {
+        let _one = self.changing.lock().await;
+        self.require_leader()?;
+        let ids = BTreeSet::from([id]);
+        bounded(
+            self.raft
+                .change_membership(ChangeMembers::AddVoterIds(ids), true),
+        )
+        .await
+    }
+
     /// Takes a member out.
     ///
     /// # Errors

@@ -25,9 +25,9 @@ pub(super) const SNAPSHOT: u8 = 5;
 pub(super) const CONFIRM: u8 = 6;
 /// Request: whether the leader is gone for the other follower too, see [`super::failover`].
 pub(super) const LOST: u8 = 7;
-/// Request: whether an id is a member, see [`super::membership`].
+/// Request: whether an id is a member, see [`super::joining`].
 pub(super) const MEMBER: u8 = 8;
-/// Request: to become a member, see [`super::membership`].
+/// Request: to become a member, see [`super::joining`].
 pub(super) const JOIN: u8 = 9;
 /// Message: a chunk of commands for the leader, see [`super::propose`].
 pub(super) const CHUNK: u8 = 16;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio::time::sleep;
+use tracing::info;
 
 use super::Node;
 use crate::consensus::ConsensusError;
@@ -22,20 +23,7 @@ impl Node {
     /// Becomes a member, or finds out whether it still is one.
     pub(super) async fn belong(self: Arc<Self>) {
         if self.consensus.members().is_empty() {
-            while !self.settings.seeds.is_empty() && self.consensus.members().is_empty() {
-                for seed in self
-                    .settings
-                    .seeds
-                    .iter()
-                    .filter(|seed| **seed != self.settings.advertise)
-                {
-                    if let Err(error) = self.join(&seed.to_string()).await {
-                        tracing::debug!(%seed, %error, "not taken in yet");
-                    }
-                }
-                sleep(JOIN_PERIOD).await;
-            }
-            return;
+            return self.join_a_seed().await;
         }
         loop {
             match self.consensus.standing().await {
@@ -46,10 +34,27 @@ impl Node {
         }
     }
 
+    /// Joins through whichever seed takes this node in. An attempt may fail when the node learns already; so it is over only
+    /// when the node votes, be it because it was initialised meanwhile.
+    async fn join_a_seed(&self) {
+        let own = &self.settings.advertise;
+        let seeds = self.settings.seeds.iter().filter(|seed| *seed != own);
+        let seeds: Vec<String> = seeds.map(ToString::to_string).collect();
+        while !seeds.is_empty() && !self.consensus.votes() {
+            for seed in &seeds {
+                match self.join(seed).await {
+                    Ok(()) => return,
+                    Err(error) => info!(seed, %error, "not taken in yet"),
+                }
+            }
+            sleep(JOIN_PERIOD).await;
+        }
+    }
+
     /// Joins the cluster that the node at `address` belongs to; returns once this node votes.
     ///
     /// # Errors
-    /// As [`Consensus::join`].
+    /// As [`crate::consensus::Consensus::join`].
     pub async fn join(&self, address: &str) -> Result<(), ConsensusError> {
         let _one = self.joining.lock().await;
         self.consensus

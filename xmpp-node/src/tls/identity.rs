@@ -28,7 +28,7 @@ impl Role {
         matches!(self, Self::Node)
     }
 
-    /// All roles; a node asks another one to be let in.
+    /// All roles; a node may only look, see `admin::routes`.
     #[must_use]
     pub const fn may_open_admin_port(self) -> bool {
         matches!(self, Self::Node | Self::Operator | Self::Admin)
