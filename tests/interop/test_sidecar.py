@@ -15,7 +15,10 @@ from slixmpp.exceptions import IqError, IqTimeout
 from cluster import CEILING, eventually
 from components import Component
 
-pytestmark = pytest.mark.skipif(shutil.which("biboumi") is None, reason="biboumi is not installed")
+pytestmark = [
+    pytest.mark.harms,
+    pytest.mark.skipif(shutil.which("biboumi") is None, reason="biboumi is not installed"),
+]
 
 DISCO = "http://jabber.org/protocol/disco#info"
 
