@@ -50,11 +50,19 @@ impl Demo {
         Ok(demo)
     }
 
-    /// The socket of the node that leads, if the manifest is there and names one.
+    /// The socket of the node that leads, if the manifest is there and one says so. The manifest's own word may be of before
+    /// the last command.
     fn leader(&self) -> Option<PathBuf> {
         let nodes = Manifest::read(&self.dir).ok()?.nodes;
-        let leader = nodes.into_iter().find(|node| node.role == "leader")?;
-        Some(leader.socket)
+        let leads = |socket: &PathBuf| {
+            let mut ask = Command::new("curl");
+            ask.args(["-s", "-m", "1", "--unix-socket"])
+                .arg(socket)
+                .arg("http://node/v1/status");
+            let answer = ask.output().map(|output| output.stdout).unwrap_or_default();
+            String::from_utf8_lossy(&answer).contains(r#""role":"leader""#)
+        };
+        nodes.into_iter().map(|node| node.socket).find(leads)
     }
 
     /// The same, waited for.

@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused() {
         for (flags, word) in [
-            ("--rate 0", "--rate"),
+            ("--rate 100001", "--rate"),
             ("--for 30", "--for"),
             ("--every 0s", "--every"),
             ("--fault all", "--fault"),
