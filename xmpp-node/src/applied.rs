@@ -16,7 +16,7 @@ use xmpp_core::router::{Attachment, ConfigureError, Malformed, News, Refusal, Ro
 pub struct Signal {
     notify: Notify,
     probe: AtomicBool,
-    refusal: Mutex<Option<Refusal>>,
+    refusal: Mutex<Option<(u64, Refusal)>>,
 }
 
 impl Signal {
@@ -30,9 +30,10 @@ impl Signal {
         self.probe.swap(false, Ordering::AcqRel)
     }
 
-    /// Why the session was refused, if it was.
-    pub fn take_refusal(&self) -> Option<Refusal> {
-        lock(&self.refusal).take()
+    /// Why this node's request for the session was refused, if it was.
+    pub fn take_refusal(&self, request: u64) -> Option<Refusal> {
+        let refused = lock(&self.refusal).take_if(|(of, _)| *of == request);
+        refused.map(|(_, refusal)| refusal)
     }
 
     /// Wakes the stream.
@@ -200,9 +201,14 @@ impl Applied {
                         signal.wake();
                     }
                 }
-                News::Refused(session, refusal) => {
+                News::Refused {
+                    session,
+                    at,
+                    request,
+                    refusal,
+                } if at == self.at => {
                     if let Some(signal) = streams.get(&session) {
-                        *lock(&signal.refusal) = Some(refusal);
+                        *lock(&signal.refusal) = Some((request, refusal));
                         signal.wake();
                     }
                 }
@@ -221,7 +227,7 @@ impl Applied {
                         let _ = waiting.send(result);
                     }
                 }
-                News::Configured { .. } => {}
+                News::Refused { .. } | News::Configured { .. } => {}
             }
         }
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 use tracing::info;
 use xmpp_core::error::{StanzaCondition, StreamCondition, StreamError};
@@ -13,6 +12,7 @@ use xmpp_core::stream::component::Input;
 use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
 
 use super::bound::Bound;
+use super::outgoing::Outgoing;
 use super::window::{Window, shown};
 use super::{StreamContext, StreamLimits};
 use crate::applied::Signal;
@@ -104,12 +104,12 @@ impl Serving {
         &mut self,
         context: &StreamContext,
         start: Instant,
-        out: &mut BytesMut,
+        out: &mut Outgoing,
     ) -> Option<Input> {
         match self {
             Self::Nothing => None,
             Self::Asked(asked) => {
-                if let Some(refusal) = asked.signal.take_refusal() {
+                if let Some(refusal) = asked.signal.take_refusal(asked.request) {
                     return Some(self.refused(context, refusal));
                 }
                 let router = context.applied.router();
@@ -142,6 +142,7 @@ impl Serving {
                     window: Window::new(taken),
                     packer: StanzaPacker::default(),
                     scratch: String::new(),
+                    question_end: None,
                     acknowledge: None,
                     more: true,
                     owed: None,
@@ -202,7 +203,7 @@ impl Serving {
     }
 
     /// Appends what waits for the peer, and a question if one is due.
-    pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
+    pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut Outgoing) {
         if let Self::Bound(bound) = self {
             bound.fill(context, start, out);
         }
@@ -223,6 +224,13 @@ impl Serving {
             bound.acknowledge = position.or(bound.acknowledge);
         }
         Ok(())
+    }
+
+    /// The socket took everything up to `position` of the stream.
+    pub(super) fn taken_by_socket(&mut self, position: u64, start: Instant) {
+        if let Self::Bound(bound) = self {
+            bound.taken_by_socket(position, start);
+        }
     }
 
     /// Since when the peer's question waits.
@@ -257,7 +265,7 @@ impl Serving {
         context: &StreamContext,
         start: Instant,
         silent: Duration,
-        out: &mut BytesMut,
+        out: &mut Outgoing,
     ) -> Option<StreamError> {
         let Self::Bound(bound) = self else {
             return None;

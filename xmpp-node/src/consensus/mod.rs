@@ -204,9 +204,12 @@ impl Consensus {
         )?;
         info!(recovery = ?log.recovery(), "log");
         let reader = log.reader();
-        let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
-        let state_machine =
-            StateMachine::open(Arc::clone(&applied), Arc::clone(&ingress), snapshots)?;
+        let snapshots = Arc::new(SnapshotStore::open(&dir.join("snapshots"))?);
+        let state_machine = StateMachine::open(
+            Arc::clone(&applied),
+            Arc::clone(&ingress),
+            Arc::clone(&snapshots),
+        )?;
         let network = Network::new(peers.clone());
         let raft = Raft::build(
             local.id,
@@ -232,7 +235,7 @@ impl Consensus {
             contact,
             sealing,
             proposer: Proposer::default(),
-            receiver: transfer::Receiver::default(),
+            receiver: transfer::Receiver::new(snapshots),
             leadership,
             confirmed: AtomicBool::new(false),
             changing: Mutex::new(()),

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::rpc::{self, Unreadable};
-use super::state_machine::SnapshotData;
+use super::snapshot::SnapshotData;
 use super::transfer;
 use super::types::{Member, TypeConfig, Vote};
 use crate::peer::{Link, LinkError, Peers};

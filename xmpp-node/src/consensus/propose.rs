@@ -1,9 +1,10 @@
 //! The leader's side of a proposal: chunks of all nodes are gathered to batches, one log entry each.
 //!
 //! While an entry is in flight more chunks gather, until they are worth an entry ([`WORTH_BYTES`]) or it is applied: idle
-//! traffic pays no linger, busy traffic gets large entries by itself, as an entry costs three fsyncs whatever it holds. A new leader, and one whose lease ran out, refuses writes for a moment; refused
-//! entries are proposed again in order, since apply skips what it saw and skips what comes too early. A node that leads no
-//! more forgets its chunks: their origins keep them and send them to the next leader.
+//! traffic pays no linger, busy traffic gets large entries by itself, as an entry costs three fsyncs whatever it holds. A
+//! new leader, and one whose lease ran out, refuses writes for a moment; refused entries are proposed again in order, since
+//! apply skips what it saw and skips what comes too early. A node that leads no more forgets its chunks: their origins keep
+//! them and send them to the next leader.
 //!
 //! Bounds: [`ENTRIES_IN_FLIGHT`] entries of about [`ENTRY_BYTES`]; the queue holds what [`crate::ingress`] of each node has
 //! in flight, at most 4 chunks of 64 KiB or of one stanza.

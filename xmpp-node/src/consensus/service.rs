@@ -7,6 +7,8 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use openraft::raft::{AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use tokio::sync::mpsc;
+use tracing::warn;
+use xmpp_core::router::check_chunk;
 
 use super::types::TypeConfig;
 use super::{Consensus, rpc};
@@ -28,10 +30,23 @@ impl Service for Answers {
         })
     }
 
-    fn message(&self, _: &Hello, kind: u8, body: Bytes) {
+    fn message(&self, from: &Hello, kind: u8, body: Bytes) {
         // A chunk that comes to a node that does not lead is dropped; its origin sends it to the leader again.
-        if kind == rpc::CHUNK && self.0.raft.is_leader() {
-            self.0.proposer.push(vec![body]);
+        if kind != rpc::CHUNK || !self.0.raft.is_leader() {
+            return;
+        }
+        match check_chunk(&body) {
+            Ok(header) if header.node == from.node_id => self.0.proposer.push(vec![body]),
+            Ok(header) => {
+                warn!(
+                    peer = from.name,
+                    node = header.node,
+                    "sent commands of another node: not proposed"
+                );
+            }
+            Err(error) => {
+                warn!(peer = from.name, %error, "sent commands that cannot be read: not proposed")
+            }
         }
     }
 

@@ -1,12 +1,11 @@
 //! The router as openraft's state machine: entries in, snapshots out and in.
 //!
-//! A snapshot is a clone of the router (stanzas share their bytes), encoded and written beside `apply`, which it never stops.
-//! Bounds: one snapshot at a time in memory; its size is bounded by the router's limits.
+//! A snapshot is a clone of the router (queues and stanzas are shared with it), written beside `apply`, which it never stops.
+//! It goes to disk and comes from there piece by piece: beside the state itself only its outline is ever in memory.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::{SnapshotOf, StoredMembershipOf};
@@ -14,13 +13,10 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 use tracing::info;
 use xmpp_core::router::Router;
 
-use super::snapshot::SnapshotStore;
+use super::snapshot::{SnapshotData, SnapshotStore};
 use super::types::{LogId, Payload, SnapshotMeta, TypeConfig};
 use crate::applied::Applied;
 use crate::ingress::Ingress;
-
-/// A snapshot in memory: what [`Router::snapshot`] wrote.
-pub type SnapshotData = Bytes;
 
 /// The state machine. Clones share it.
 #[derive(Clone, Debug)]
@@ -45,11 +41,11 @@ impl StateMachine {
     pub fn open(
         applied: Arc<Applied>,
         ingress: Arc<Ingress>,
-        store: SnapshotStore,
+        store: Arc<SnapshotStore>,
     ) -> io::Result<Self> {
         let mut last = Last::default();
         if let Some((meta, data)) = store.load().map_err(io::Error::other)? {
-            let router = Router::restore(&data).map_err(io::Error::other)?;
+            let router = Router::read_snapshot(&mut data.reader())?;
             applied.install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
             last = Last {
                 log_id: meta.last_log_id,
@@ -59,7 +55,7 @@ impl StateMachine {
         Ok(Self {
             applied,
             ingress,
-            store: Arc::new(store),
+            store,
             last: Arc::new(Mutex::new(last)),
         })
     }
@@ -141,10 +137,16 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> io::Result<()> {
-        let router = Router::restore(&snapshot).map_err(io::Error::other)?;
         let (store, saved) = (Arc::clone(&self.store), meta.clone());
         let bytes = snapshot.len();
-        run_blocking(move || store.save(&saved, &snapshot)).await?;
+        let router = run_blocking(move || {
+            let router = Router::read_snapshot(&mut snapshot.reader())?;
+            store.save(&saved, |out| {
+                io::copy(&mut snapshot.reader(), out).map(drop)
+            })?;
+            Ok(router)
+        })
+        .await?;
         let index = meta.last_log_id.as_ref().map_or(0, |id| id.index);
         let seen = self.applied.install(router, index);
         info!(index, bytes, "caught up by a snapshot");
@@ -184,26 +186,28 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             last_log_id: self.last.log_id,
             last_membership: self.last.membership.clone(),
         };
-        let (router, store, saved) = (
-            std::mem::take(&mut self.router),
-            Arc::clone(&self.store),
-            meta.clone(),
-        );
+        let (router, saved) = (std::mem::take(&mut self.router), meta.clone());
+        let (applied, store) = (Arc::clone(&self.applied), Arc::clone(&self.store));
         let snapshot = run_blocking(move || {
-            let snapshot = router.snapshot();
-            store.save(&saved, &snapshot)?;
+            let snapshot = store.save(&saved, |out| router.write_snapshot(out))?;
+            // The log drops its entries up to here: what still waits in queues must not keep their memory.
+            if let Some(log_id) = &saved.last_log_id {
+                let sessions: Vec<_> = router.sessions().map(|(id, _)| id).collect();
+                // A queue that is still shared would be copied.
+                drop(router);
+                for session in sessions {
+                    applied.router().unpin(session, log_id.index);
+                }
+            }
             Ok(snapshot)
         })
         .await?;
-        // The log drops its entries up to here: what still waits in queues must not keep their memory.
-        if let Some(log_id) = &meta.last_log_id {
-            self.applied.router().unpin(log_id.index);
-        }
         Ok(SnapshotOf::<TypeConfig, _> { meta, snapshot })
     }
 }
 
-async fn run_blocking<T: Send + 'static>(
+/// Runs what waits for the disk beside the async tasks.
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)

@@ -4,6 +4,7 @@
 //! members that the state has.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Timers {
     detached: HashMap<(SessionId, u32), Instant>,
-    held: HashMap<(SessionId, u32), Instant>,
+    held: HashMap<(SessionId, u32, SessionId), Instant>,
     /// When a node was first found gone, and when that was last proposed.
     gone: HashMap<u64, (Instant, Option<Instant>)>,
 }
@@ -70,11 +71,13 @@ impl Timers {
                 .ingress
                 .propose(&Command::Expire { session, epoch });
         }
-        for (session, epoch) in due(&mut self.held, &held, now, PROBE) {
+        for (session, epoch, newcomer) in due(&mut self.held, &held, now, PROBE) {
             info!(?session, "did not answer: its name goes to the newcomer");
-            consensus
-                .ingress
-                .propose(&Command::Evict { session, epoch });
+            consensus.ingress.propose(&Command::Evict {
+                session,
+                epoch,
+                newcomer,
+            });
         }
     }
 
@@ -125,12 +128,12 @@ impl Timers {
 }
 
 /// Those of `present` that have been so for `after`; each is due again only after another [`AGAIN`].
-fn due(
-    since: &mut HashMap<(SessionId, u32), Instant>,
-    present: &[(SessionId, u32)],
+fn due<K: Copy + Eq + Hash>(
+    since: &mut HashMap<K, Instant>,
+    present: &[K],
     now: Instant,
     after: Duration,
-) -> Vec<(SessionId, u32)> {
+) -> Vec<K> {
     since.retain(|key, _| present.contains(key));
     let mut due = Vec::new();
     for key in present {

@@ -1,18 +1,22 @@
-//! A snapshot on its way to another member, in pieces, so that heartbeats pass between them.
+//! A snapshot on its way to another member, from file to file in pieces, so that heartbeats pass between them.
 //!
-//! Bounds: pieces of [`PIECE_BYTES`], one snapshot at a time at the receiver, of at most [`SNAPSHOT_BYTES`].
+//! Bounds: pieces of [`PIECE_BYTES`], one of them in memory at each end; one snapshot at a time at the receiver, of at most
+//! [`SNAPSHOT_BYTES`].
 
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use openraft::raft::SnapshotResponse;
 use openraft::type_config::alias::SnapshotOf;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::StateMachine;
 use super::rpc::{self, Unreadable};
-use super::state_machine::SnapshotData;
+use super::snapshot::{Incoming, SnapshotData, SnapshotStore};
+use super::state_machine::run_blocking;
 use super::types::{Raft, SnapshotMeta, TypeConfig, Vote};
 use crate::peer::{Link, LinkError};
 
@@ -32,6 +36,9 @@ pub(super) enum TransferError {
     /// The receiver's answer cannot be read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// The snapshot cannot be read.
+    #[error("cannot read the snapshot: {0}")]
+    Disk(#[from] io::Error),
     /// The receiver lost the beginning, or refused.
     #[error("the receiver did not take the snapshot")]
     Refused,
@@ -62,82 +69,115 @@ pub(super) async fn send(
     let mut head = Head {
         vote,
         meta,
-        total: data.len() as u64,
+        total: data.len(),
         offset: 0,
     };
     loop {
-        let from = usize::try_from(head.offset)
-            .unwrap_or(usize::MAX)
-            .min(data.len());
-        let piece = data.slice(from..data.len().min(from + PIECE_BYTES));
+        let (from, offset) = (data.clone(), head.offset);
+        let piece = run_blocking(move || from.piece(offset, PIECE_BYTES)).await?;
+        let next = head.offset + piece.len() as u64;
         let pieces = vec![rpc::encode(&head), piece];
         let answer = link.request(rpc::SNAPSHOT, pieces, PATIENCE).await?;
         match rpc::decode("answer to a snapshot", &answer)? {
             Taken::Done(done) => return Ok(done),
-            Taken::More if (from + PIECE_BYTES) < data.len() => {
-                head.offset = (from + PIECE_BYTES) as u64
-            }
+            Taken::More if next < data.len() => head.offset = next,
             Taken::More | Taken::Refused => return Err(TransferError::Refused),
         }
     }
 }
 
 /// Puts pieces together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Receiver {
-    partial: Mutex<Option<(u64, SnapshotMeta, BytesMut)>>,
+    store: Arc<SnapshotStore>,
+    partial: Arc<Mutex<Option<Partial>>>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    sender: u64,
+    meta: SnapshotMeta,
+    data: Incoming,
 }
 
 impl Receiver {
+    /// A receiver that keeps what comes in the directory of `store`.
+    pub(super) fn new(store: Arc<SnapshotStore>) -> Self {
+        Self {
+            store,
+            partial: Arc::default(),
+        }
+    }
+
     /// Takes a piece from a member and answers it.
-    pub(super) async fn take(
-        &self,
-        from: u64,
-        mut body: Bytes,
-        raft: &Raft<StateMachine>,
-    ) -> Bytes {
-        let taken = match self.collect(from, &mut body) {
-            None => Taken::Refused,
-            Some((_, None)) => Taken::More,
-            Some((head, Some(data))) => {
-                let snapshot = SnapshotOf::<TypeConfig, _> {
-                    meta: head.meta,
-                    snapshot: data,
-                };
-                match raft.install_full_snapshot(head.vote, snapshot).await {
+    pub(super) async fn take(&self, from: u64, body: Bytes, raft: &Raft<StateMachine>) -> Bytes {
+        let (store, partial) = (Arc::clone(&self.store), Arc::clone(&self.partial));
+        // The member that sends waits for the answer, so one piece at a time is in work.
+        let collected = run_blocking(move || {
+            let mut partial = partial.lock().unwrap_or_else(PoisonError::into_inner);
+            collect(&store, &mut partial, from, &body)
+        });
+        let taken = match collected.await {
+            Ok(Collected::More) => Taken::More,
+            Ok(Collected::Whole(vote, snapshot)) => {
+                match raft.install_full_snapshot(vote, snapshot).await {
                     Ok(done) => Taken::Done(done),
                     Err(_) => Taken::Refused,
                 }
             }
+            Ok(Collected::Misfit) => Taken::Refused,
+            Err(error) => {
+                warn!(%error, "cannot take a snapshot");
+                Taken::Refused
+            }
         };
         rpc::encode(&taken)
     }
+}
 
-    /// The head of the piece, and the whole snapshot once this piece was the last.
-    fn collect(&self, from: u64, body: &mut Bytes) -> Option<(Head, Option<Bytes>)> {
-        let (head, rest) = postcard::take_from_bytes::<Head>(body).ok()?;
-        let piece = body.slice(body.len() - rest.len()..);
-        if head.total > SNAPSHOT_BYTES {
-            return None;
-        }
-        let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
-        if head.offset == 0 {
-            *partial = Some((from, head.meta.clone(), BytesMut::new()));
-        }
-        let (sender, meta, data) = partial.as_mut()?;
-        let fits = *sender == from
-            && *meta == head.meta
-            && data.len() as u64 == head.offset
-            && head.offset + piece.len() as u64 <= head.total;
-        if !fits {
-            *partial = None;
-            return None;
-        }
-        data.extend_from_slice(&piece);
-        if (data.len() as u64) < head.total {
-            return Some((head, None));
-        }
-        let whole = partial.take().map(|(_, _, data)| data.freeze());
-        Some((head, whole))
+enum Collected {
+    More,
+    Whole(Vote, SnapshotOf<TypeConfig, SnapshotData>),
+    /// Unreadable, too large, or not what comes next.
+    Misfit,
+}
+
+fn collect(
+    store: &SnapshotStore,
+    partial: &mut Option<Partial>,
+    sender: u64,
+    body: &[u8],
+) -> io::Result<Collected> {
+    let Ok((head, piece)) = postcard::take_from_bytes::<Head>(body) else {
+        return Ok(Collected::Misfit);
+    };
+    let before = if head.offset == 0 {
+        Some(Partial {
+            sender,
+            meta: head.meta.clone(),
+            data: store.incoming()?,
+        })
+    } else {
+        partial.take()
+    };
+    let fits = |partial: &Partial| {
+        partial.sender == sender
+            && partial.meta == head.meta
+            && partial.data.len() == head.offset
+            && head.offset + piece.len() as u64 <= head.total
+            && head.total <= SNAPSHOT_BYTES
+    };
+    let Some(mut now) = before.filter(fits) else {
+        return Ok(Collected::Misfit);
+    };
+    now.data.push(piece)?;
+    if now.data.len() < head.total {
+        *partial = Some(now);
+        return Ok(Collected::More);
     }
+    let snapshot = SnapshotOf::<TypeConfig, _> {
+        meta: head.meta,
+        snapshot: now.data.finish(),
+    };
+    Ok(Collected::Whole(head.vote, snapshot))
 }

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::command::{ChunkHeader, Command, Malformed, next_command, open_batch};
+use super::batch::{ChunkHeader, open_batch};
+use super::command::{Command, Malformed, next_command};
 use super::configure::ConfigureError;
 use super::packing::next_stanza;
 use super::session::{Attachment, Newcomer, Session, SessionId};
@@ -36,7 +37,16 @@ pub enum News {
     /// Something changed for the stream of this session: its queue, what was taken from it, or whether it still serves it.
     Session(SessionId),
     /// A stream's bind or resume was refused.
-    Refused(SessionId, Refusal),
+    Refused {
+        /// The session that it asked for.
+        session: SessionId,
+        /// The node that it is connected to.
+        at: Attachment,
+        /// The number of its request there.
+        request: u64,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The stream of this session must show that its peer lives: somebody wants its name.
     Probe(SessionId),
     /// A node's change of configuration was decided.
@@ -56,6 +66,24 @@ pub(super) struct Context<'a> {
     pub(super) offset: u32,
     pub(super) stamp: u64,
     pub(super) news: &'a mut Vec<News>,
+}
+
+impl Context<'_> {
+    /// Tells the stream of a newcomer why it gets no session.
+    pub(super) fn refuse(&mut self, newcomer: Newcomer, refusal: Refusal) {
+        let Newcomer {
+            session,
+            at,
+            request,
+            ..
+        } = newcomer;
+        self.news.push(News::Refused {
+            session,
+            at,
+            request,
+            refusal,
+        });
+    }
 }
 
 impl Router {
@@ -205,15 +233,23 @@ impl Router {
             Command::Keep { session, stream } => {
                 if let Some(found) = self.served(session, at, stream) {
                     if let Some(newcomer) = found.newcomer.take() {
-                        context
-                            .news
-                            .push(News::Refused(newcomer.session, Refusal::Conflict));
+                        context.refuse(newcomer, Refusal::Conflict);
                     }
                     self.held.remove(&session);
                 }
             }
-            Command::Evict { session, epoch } => {
-                if self.held.contains(&session) && self.is_at(session, epoch) {
+            Command::Evict {
+                session,
+                epoch,
+                newcomer,
+            } => {
+                let waits = |found: &Session| {
+                    found.epoch == epoch
+                        && found
+                            .newcomer
+                            .is_some_and(|waiting| waiting.session == newcomer)
+                };
+                if self.sessions.get(&session).is_some_and(waits) {
                     self.vacate(session, context);
                 }
             }

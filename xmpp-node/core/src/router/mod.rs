@@ -4,7 +4,7 @@
 //! are chosen by whoever proposes, time enters only as commands (`Expire`, `Evict`) and as the stamp of a batch. All nodes
 //! that applied index i therefore hold the same state at i, which [`Router::digest`] lets anybody check.
 //!
-//! Reading order: `command` and `packing` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `names`
+//! Reading order: `batch`, `command` and `packing` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `names`
 //! (who serves which), `routing` (where a stanza goes), `configure`, `bridge` (names and secrets), `ledger` (the sums), `snapshot`.
 //!
 //! # Invariants
@@ -16,6 +16,7 @@
 //! 5. Nothing here grows without bound: see [`Limits`].
 
 mod apply;
+mod batch;
 mod bridge;
 mod command;
 mod configure;
@@ -36,8 +37,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use apply::{News, Refusal};
+pub use batch::{BatchBuilder, ChunkHeader, check_chunk};
 pub use bridge::{Bridge, SealedSecret};
-pub use command::{BatchBuilder, ChunkHeader, Command, Malformed};
+pub use command::{Command, Malformed};
 pub use configure::ConfigureError;
 pub use ledger::Ledger;
 pub use packing::StanzaPacker;
@@ -156,11 +158,13 @@ impl Router {
             .filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
     }
 
-    /// Sessions for whose name a newcomer waits, with their epoch: the leader evicts a holder that does not answer.
-    pub fn held(&self) -> impl Iterator<Item = (SessionId, u32)> {
-        self.held
-            .iter()
-            .filter_map(|id| self.sessions.get(id).map(|session| (*id, session.epoch)))
+    /// Sessions for whose name a newcomer waits, with their epoch and the newcomer: the leader evicts a holder that does not
+    /// answer.
+    pub fn held(&self) -> impl Iterator<Item = (SessionId, u32, SessionId)> {
+        self.held.iter().filter_map(|id| {
+            let session = self.sessions.get(id)?;
+            Some((*id, session.epoch, session.newcomer?.session))
+        })
     }
 
     /// What became of every stanza taken.
@@ -190,10 +194,10 @@ impl Router {
         self.ledger.unaccounted(self.queued())
     }
 
-    /// Copies out of their batch what entries up to `index` left in queues, so that the memory of those batches is freed
-    /// when the log drops them.
-    pub fn unpin(&mut self, index: u64) {
-        for session in self.sessions.values_mut() {
+    /// Copies out of their batch what entries up to `index` left in the queue of a session, so that the memory of those
+    /// batches is freed when the log drops them. One session at a time, as a full queue takes milliseconds.
+    pub fn unpin(&mut self, session: SessionId, index: u64) {
+        if let Some(session) = self.sessions.get_mut(&session) {
             session.queue.unpin(index);
         }
     }

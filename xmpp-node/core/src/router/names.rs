@@ -18,16 +18,12 @@ impl Router {
             .get(domain)
             .filter(|bridge| bridge.accepts(generation))
         else {
-            context
-                .news
-                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+            context.refuse(newcomer, Refusal::NotAuthorized);
             return;
         };
         // Ids are random, so this is a fault of whoever chose it; the session that has the id must not suffer.
         if self.sessions.contains_key(&newcomer.session) {
-            context
-                .news
-                .push(News::Refused(newcomer.session, Refusal::Conflict));
+            context.refuse(newcomer, Refusal::Conflict);
             return;
         }
         let holder = bridge
@@ -37,9 +33,7 @@ impl Router {
             None => self.serve(newcomer, domain.to_owned(), Queue::default(), context),
             Some((id, held)) if held.attached.is_none() => self.succeed(id, newcomer, context),
             Some((_, held)) if held.newcomer.is_some() => {
-                context
-                    .news
-                    .push(News::Refused(newcomer.session, Refusal::Conflict));
+                context.refuse(newcomer, Refusal::Conflict);
             }
             Some((id, held)) => {
                 held.newcomer = Some(newcomer);
@@ -116,7 +110,12 @@ impl Router {
         let (session, upto) = match decision {
             Ok(decided) => decided,
             Err(refusal) => {
-                context.news.push(News::Refused(id, refusal));
+                context.news.push(News::Refused {
+                    session: id,
+                    at,
+                    request,
+                    refusal,
+                });
                 return;
             }
         };
@@ -129,9 +128,7 @@ impl Router {
         session.since = context.stamp;
         session.carried = session.queue.end();
         if let Some(newcomer) = session.newcomer.take() {
-            context
-                .news
-                .push(News::Refused(newcomer.session, Refusal::Conflict));
+            context.refuse(newcomer, Refusal::Conflict);
         }
         self.held.remove(&id);
         self.detached.remove(&id);
@@ -227,9 +224,7 @@ impl Router {
         self.detached.remove(&id);
         self.held.remove(&id);
         if let Some(newcomer) = session.newcomer {
-            context
-                .news
-                .push(News::Refused(newcomer.session, Refusal::NotAuthorized));
+            context.refuse(newcomer, Refusal::NotAuthorized);
         }
         if let Some(bridge) = self
             .bridges

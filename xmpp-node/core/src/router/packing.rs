@@ -8,7 +8,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::command::{Command, Malformed, read_u32};
+use super::batch::read_u32;
+use super::command::{Command, Malformed};
 use super::session::SessionId;
 use crate::error::StanzaCondition;
 use crate::stanza::{Kind, Routed, Stanza};

@@ -5,6 +5,7 @@
 //! `queue_stanzas` and `queue_bytes`, the cluster's own answers by as much again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -92,7 +93,8 @@ impl ItemHead {
 /// The queue of a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Queue {
-    items: VecDeque<Item>,
+    /// Shared with clones until one of them changes, so that a snapshot's clone costs nothing by the item.
+    items: Arc<VecDeque<Item>>,
     confirmed: u64,
     cost: u64,
     originals: u64,
@@ -167,14 +169,15 @@ impl Queue {
     pub(super) fn push(&mut self, item: Item) {
         self.cost += item.cost();
         self.originals += u64::from(item.original);
-        self.items.push_back(item);
+        Arc::make_mut(&mut self.items).push_back(item);
     }
 
     /// Confirms all up to `position`; returns how many ledger items and bytes of cost that were.
     pub(super) fn confirm(&mut self, position: u64) -> (u64, u64) {
         let (mut originals, mut cost) = (0, 0);
+        let items = Arc::make_mut(&mut self.items);
         while self.confirmed < position {
-            let Some(item) = self.items.pop_front() else {
+            let Some(item) = items.pop_front() else {
                 break;
             };
             self.confirmed += 1;
@@ -184,8 +187,8 @@ impl Queue {
         self.originals -= originals;
         self.cost -= cost;
         // A queue that was long once does not keep its room for ever.
-        if self.items.capacity() > KEPT_ROOM && self.items.len() < self.items.capacity() / 4 {
-            self.items.shrink_to((self.items.len() * 2).max(KEPT_ROOM));
+        if items.capacity() > KEPT_ROOM && items.len() < items.capacity() / 4 {
+            items.shrink_to((items.len() * 2).max(KEPT_ROOM));
         }
         (originals, cost)
     }
@@ -194,7 +197,7 @@ impl Queue {
     pub(super) fn take(&mut self) -> VecDeque<Item> {
         self.cost = 0;
         self.originals = 0;
-        std::mem::take(&mut self.items)
+        Arc::unwrap_or_clone(std::mem::take(&mut self.items))
     }
 
     /// A queue for the name's next session: the same items, positions counted anew.
@@ -210,7 +213,7 @@ impl Queue {
         let originals = items.iter().filter(|item| item.original).count() as u64;
         let unpinned = Unpinned(items.back().map_or(0, |item| item.index));
         Self {
-            items,
+            items: Arc::new(items),
             confirmed,
             cost,
             originals,
@@ -223,7 +226,7 @@ impl Queue {
         if self.unpinned.0 >= index {
             return;
         }
-        for item in &mut self.items {
+        for item in Arc::make_mut(&mut self.items) {
             if item.index > index {
                 break;
             }

@@ -1,8 +1,14 @@
-//! The whole state as bytes: a version, the structure in postcard, then the text of all queued stanzas.
+//! The whole state as bytes, written and read piece by piece.
+//!
+//! ```text
+//! version u8 | length of the outline u64 | outline (postcard) | text of all queued stanzas
+//! ```
+//! Integers are little-endian.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, Read, Write};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::bridge::Bridge;
@@ -13,6 +19,8 @@ use super::session::{Attachment, Newcomer, Session, SessionId};
 use super::{Limits, NodeRecord, Router};
 
 const VERSION: u8 = 1;
+/// No stanza is longer: the bound of a reader that is given damaged lengths.
+const TEXT_BYTES: usize = 16 << 20;
 
 /// The state without the text of stanzas.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,55 +86,38 @@ impl Outline {
 }
 
 impl Router {
-    /// The state as bytes, readable by [`Self::restore`].
+    /// Writes the state, readable by [`Self::read_snapshot`]. Beside the outline nothing is held in memory.
+    ///
+    /// # Errors
+    /// Those of `out`.
     ///
     /// # Panics
     /// Never: postcard refuses only types that cannot be encoded, and these can.
-    #[must_use]
-    pub fn snapshot(&self) -> Bytes {
+    pub fn write_snapshot(&self, out: &mut dyn Write) -> io::Result<()> {
         let outline = postcard::to_stdvec(&Outline::new(self)).expect("the outline can be encoded");
-        let text: usize = self
-            .sessions
+        out.write_all(&[VERSION])?;
+        out.write_all(&(outline.len() as u64).to_le_bytes())?;
+        out.write_all(&outline)?;
+        self.sessions
             .values()
             .flat_map(|session| session.queue.items())
-            .map(|item| item.stanza.bytes.len())
-            .sum();
-        let mut out = BytesMut::with_capacity(1 + outline.len() + text);
-        out.put_u8(VERSION);
-        out.extend_from_slice(&outline);
-        for item in self
-            .sessions
-            .values()
-            .flat_map(|session| session.queue.items())
-        {
-            out.extend_from_slice(&item.stanza.bytes);
-        }
-        out.freeze()
+            .try_for_each(|item| out.write_all(&item.stanza.bytes))
     }
 
-    /// The state that [`Self::snapshot`] wrote. Nothing of it shares memory with `bytes`.
+    /// The state that [`Self::write_snapshot`] wrote. `input` must end with it.
     ///
     /// # Errors
-    /// [`Malformed`] if the bytes are not a snapshot of this version, whole.
-    pub fn restore(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (version, rest) = bytes.split_first().ok_or(Malformed("empty snapshot"))?;
-        if *version != VERSION {
-            return Err(Malformed("unknown version of snapshot"));
-        }
-        let (outline, mut text) = postcard::take_from_bytes::<Outline>(rest)
-            .map_err(|_| Malformed("unreadable snapshot"))?;
+    /// Those of `input`, and [`io::ErrorKind::InvalidData`] with [`Malformed`] in it if this is not a snapshot of this
+    /// version, whole.
+    pub fn read_snapshot(input: &mut dyn Read) -> io::Result<Self> {
+        let outline = read_outline(input)?;
         let mut sessions = BTreeMap::new();
         for (id, outline) in outline.sessions {
             let mut items = VecDeque::with_capacity(outline.items.len());
             for head in outline.items {
-                let (own, rest) = text
-                    .split_at_checked(head.len())
-                    .ok_or(Malformed("snapshot cut short"))?;
-                text = rest;
-                items.push_back(
-                    head.item(Bytes::copy_from_slice(own))
-                        .ok_or(Malformed("bad stanza in snapshot"))?,
-                );
+                let text = read_text(input, head.len())?;
+                let item = head.item(text);
+                items.push_back(item.ok_or_else(|| malformed("bad stanza in snapshot"))?);
             }
             let session = Session {
                 domain: outline.domain,
@@ -143,8 +134,8 @@ impl Router {
             };
             sessions.insert(id, session);
         }
-        if !text.is_empty() {
-            return Err(Malformed("snapshot has a tail"));
+        if input.read(&mut [0])? > 0 {
+            return Err(malformed("snapshot has a tail"));
         }
         let with = |test: fn(&Session) -> bool| -> BTreeSet<SessionId> {
             sessions
@@ -174,4 +165,33 @@ impl Router {
             queued_bytes,
         })
     }
+}
+
+fn read_outline(input: &mut dyn Read) -> io::Result<Outline> {
+    let (mut version, mut len) = ([0], [0; 8]);
+    input.read_exact(&mut version)?;
+    if version != [VERSION] {
+        return Err(malformed("unknown version of snapshot"));
+    }
+    input.read_exact(&mut len)?;
+    // Grows with what is there, whatever the length says.
+    let mut outline = Vec::new();
+    Read::take(&mut *input, u64::from_le_bytes(len)).read_to_end(&mut outline)?;
+    match postcard::take_from_bytes(&outline) {
+        Ok((outline, [])) => Ok(outline),
+        Ok(_) | Err(_) => Err(malformed("unreadable snapshot")),
+    }
+}
+
+fn read_text(input: &mut dyn Read, len: usize) -> io::Result<Bytes> {
+    if len > TEXT_BYTES {
+        return Err(malformed("stanza in snapshot is larger than any can be"));
+    }
+    let mut text = vec![0; len];
+    input.read_exact(&mut text)?;
+    Ok(text.into())
+}
+
+fn malformed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Malformed(what))
 }

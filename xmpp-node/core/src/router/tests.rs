@@ -64,6 +64,20 @@ pub(super) fn message(from: &str, to: &str, id: &str) -> String {
     )
 }
 
+/// A router's snapshot.
+pub(super) fn snapshot(router: &Router) -> Bytes {
+    let mut bytes = Vec::new();
+    router
+        .write_snapshot(&mut bytes)
+        .expect("a vector takes all");
+    bytes.into()
+}
+
+/// The router of a snapshot.
+pub(super) fn restored(mut snapshot: &[u8]) -> std::io::Result<Router> {
+    Router::read_snapshot(&mut snapshot)
+}
+
 /// A session's id, for tests.
 pub(super) fn id(number: u128) -> SessionId {
     SessionId(number << 96 | number)
@@ -261,7 +275,9 @@ impl Harness {
         self.take_news()
             .into_iter()
             .filter_map(|news| match news {
-                News::Refused(session, refusal) => Some((session, refusal)),
+                News::Refused {
+                    session, refusal, ..
+                } => Some((session, refusal)),
                 _ => None,
             })
             .collect()
@@ -321,9 +337,11 @@ pub(super) fn check(router: &Router) {
             detached.push((id, session.epoch));
             assert_eq!(session.newcomer, None, "a free name is given at once");
         }
-        if session.newcomer.is_some() {
-            held.push((id, session.epoch));
-        }
+        held.extend(
+            session
+                .newcomer
+                .map(|newcomer| (id, session.epoch, newcomer.session)),
+        );
     }
     assert_eq!(router.queued_bytes(), bytes);
     assert!(bytes <= limits.state_bytes.saturating_mul(2));

@@ -132,18 +132,23 @@ fn a_removed_bridge_ends_its_session_answers_what_waits_and_refuses_who_waits() 
     let mut cluster = Harness::new();
     let (a, b) = (cluster.bind(2, 1, "a", true), cluster.bind(2, 2, "b", true));
     cluster.send(2, 2, b, &[&message("b", "a", "m1")]);
-    cluster.bind(3, 3, "a", true);
+    let waiting = cluster.bind(3, 3, "a", true);
     cluster.take_news();
     let remove = Command::RemoveBridge {
         domain: "a.example.test",
     };
     cluster.propose(3, &remove);
     let news = cluster.take_news();
-    for expected in [
-        News::Refused(id(3), Refusal::NotAuthorized),
-        News::Session(id(1)),
-        News::Session(id(2)),
-    ] {
+    let refused = News::Refused {
+        session: id(3),
+        at: Attachment {
+            node: 3,
+            incarnation: 1,
+        },
+        request: waiting,
+        refusal: Refusal::NotAuthorized,
+    };
+    for expected in [refused, News::Session(id(1)), News::Session(id(2))] {
         assert!(news.contains(&expected), "{expected:?} in {news:?}");
     }
     assert_eq!(cluster.waiting(2), ["m1!item-not-found"]);

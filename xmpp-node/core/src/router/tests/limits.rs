@@ -105,9 +105,9 @@ fn what_waits_is_copied_out_of_its_entry_and_no_longer_keeps_it_in_memory() {
     };
     cluster.entry(&batch);
     let index = cluster.index;
-    cluster.router.unpin(index - 1);
+    cluster.router.unpin(id(2), index - 1);
     assert_eq!(pinned(&cluster), [false, false, true]);
-    cluster.router.unpin(index);
+    cluster.router.unpin(id(2), index);
     assert_eq!(pinned(&cluster), [false, false, false]);
     assert_eq!(cluster.queue(2)[..2], before.0);
     drop(batch);

@@ -4,7 +4,8 @@ use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::router::command::{next_command, open_batch};
+use crate::router::batch::open_batch;
+use crate::router::command::next_command;
 
 #[test]
 fn a_chunk_sent_twice_has_its_effect_once() {
@@ -214,8 +215,11 @@ fn a_stanza_that_is_not_what_it_says_is_malformed() {
         let header = good.header(2, good.next_request(2), 1);
         let mut batch = BatchBuilder::new(5, 64);
         batch.chunk(header, &[command(count, raw.len()), raw]);
-        let result = router.apply(99, &batch.finish(), &mut Vec::new());
+        let batch = batch.finish();
+        let result = router.apply(99, &batch, &mut Vec::new());
         assert!(result.is_err(), "{what}");
+        let chunk = batch.slice_ref(open_batch(&batch).expect("a batch").1);
+        assert_eq!(check_chunk(&chunk).err(), result.err(), "{what}");
     }
 }
 
@@ -245,7 +249,14 @@ proptest! {
         let bytes = bytes.freeze();
         let bytes = if whole { bytes } else { bytes.slice(..cut.index(bytes.len())) };
         let _ = open_batch(&bytes).map(|(_, mut chunks)| next_command(&mut chunks).map(|_| ()));
+        if let Ok((_, chunk)) = open_batch(&bytes)
+            && check_chunk(&bytes.slice_ref(chunk)).is_ok()
+        {
+            let mut batch = BatchBuilder::new(5, 64);
+            batch.encoded(chunk);
+            prop_assert_eq!(cluster.router.clone().apply(99, &batch.finish(), &mut Vec::new()), Ok(()));
+        }
         let _ = cluster.router.apply(99, &bytes, &mut Vec::new());
-        let _ = Router::restore(&bytes);
+        let _ = restored(&bytes);
     }
 }

@@ -53,7 +53,10 @@ fn a_taken_name_is_held_while_its_holder_is_asked_for_a_sign_of_life() {
     cluster.bind(3, 2, "a", true);
     assert_eq!(cluster.take_news(), [News::Probe(id(1))]);
     assert!(cluster.is_served(1, 2, a));
-    assert_eq!(cluster.router.held().collect::<Vec<_>>(), [(id(1), 1)]);
+    assert_eq!(
+        cluster.router.held().collect::<Vec<_>>(),
+        [(id(1), 1, id(2))]
+    );
     // One waits, further ones are refused.
     cluster.bind(4, 3, "a", true);
     assert_eq!(cluster.refusals(), [(id(3), Refusal::Conflict)]);
@@ -90,6 +93,7 @@ fn a_holder_that_answers_keeps_the_name() {
         &Command::Evict {
             session: id(1),
             epoch: 1,
+            newcomer: id(2),
         },
     );
     assert!(cluster.is_served(1, 2, a), "nobody waits any more");
@@ -112,6 +116,7 @@ fn a_holder_that_does_not_answer_gives_name_and_queue_to_the_newcomer() {
         &Command::Evict {
             session: id(1),
             epoch: 2,
+            newcomer: id(2),
         },
     );
     assert!(cluster.is_served(1, 2, a), "decided about another epoch");
@@ -121,6 +126,7 @@ fn a_holder_that_does_not_answer_gives_name_and_queue_to_the_newcomer() {
         &Command::Evict {
             session: id(1),
             epoch: 1,
+            newcomer: id(2),
         },
     );
     assert_eq!(
@@ -141,6 +147,31 @@ fn a_holder_that_does_not_answer_gives_name_and_queue_to_the_newcomer() {
 }
 
 #[test]
+fn a_holder_is_not_evicted_for_a_newcomer_that_no_longer_waits() {
+    let mut cluster = Harness::new();
+    let a = cluster.bind(2, 1, "a", true);
+    cluster.bind(3, 2, "a", true);
+    cluster.propose(
+        2,
+        &Command::Keep {
+            session: id(1),
+            stream: a,
+        },
+    );
+    // Proposed for the one before, while the holder's answer was under way.
+    cluster.bind(4, 3, "a", true);
+    let evict = |newcomer| Command::Evict {
+        session: id(1),
+        epoch: 1,
+        newcomer,
+    };
+    cluster.propose(1, &evict(id(2)));
+    assert!(cluster.is_served(1, 2, a));
+    cluster.propose(1, &evict(id(3)));
+    assert!(!cluster.is_served(1, 2, a));
+}
+
+#[test]
 fn a_newcomer_that_gives_up_no_longer_waits() {
     let mut cluster = Harness::new();
     let a = cluster.bind(2, 1, "a", true);
@@ -154,6 +185,7 @@ fn a_newcomer_that_gives_up_no_longer_waits() {
         &Command::Evict {
             session: id(1),
             epoch: 1,
+            newcomer: id(2),
         },
     );
     assert!(cluster.is_served(1, 2, a));

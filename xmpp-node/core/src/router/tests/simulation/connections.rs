@@ -84,7 +84,6 @@ impl Connection {
             },
         });
         let session = resume.map_or(fresh, |(session, _)| session);
-        node.refusals.remove(&session);
         Self {
             node: number,
             at: node.at,
@@ -117,7 +116,7 @@ impl Connection {
     }
 
     fn decide(&mut self, node: &mut Node, request: u64, resuming: bool) -> bool {
-        if node.refusals.remove(&self.session).is_some() {
+        if node.refusals.remove(&(self.session, request)).is_some() {
             self.to_peer.push_back(ToPeer::Failed);
             return false;
         }

@@ -17,7 +17,7 @@ impl World {
             0..25 if !self.nodes[node].up => self.nodes[node].start(),
             25..30 => {
                 let other = &self.nodes[self.rng.below(3)];
-                let (applied, bytes) = (other.applied, other.replica.snapshot());
+                let (applied, bytes) = (other.applied, snapshot(&other.replica));
                 if self.nodes[node].up {
                     self.nodes[node].install(applied, bytes);
                 }

@@ -17,7 +17,7 @@ pub(super) struct Node {
     pub(super) replica: Router,
     /// Entries applied.
     pub(super) applied: usize,
-    pub(super) refusals: BTreeMap<SessionId, Refusal>,
+    pub(super) refusals: BTreeMap<(SessionId, u64), Refusal>,
     pub(super) probes: BTreeSet<SessionId>,
     first: u64,
     queue: VecDeque<[Bytes; 2]>,
@@ -54,7 +54,7 @@ impl Node {
         (self.first, self.sent) = (1, 0);
         self.queue.clear();
         (self.applied, self.replica) = match &self.snapshot {
-            Some((applied, bytes)) => (*applied, Router::restore(bytes).expect("whole")),
+            Some((applied, bytes)) => (*applied, restored(bytes).expect("whole")),
             None => (0, Router::new()),
         };
         self.forget_news();
@@ -64,7 +64,7 @@ impl Node {
     /// Takes the state of another node, which may be ahead.
     pub(super) fn install(&mut self, applied: usize, bytes: Bytes) {
         if applied >= self.applied {
-            self.replica = Router::restore(&bytes).expect("whole");
+            self.replica = restored(&bytes).expect("whole");
             self.applied = applied;
             self.snapshot = Some((applied, bytes));
             self.forget_news();
@@ -73,8 +73,11 @@ impl Node {
     }
 
     pub(super) fn save(&mut self) {
-        self.snapshot = Some((self.applied, self.replica.snapshot()));
-        self.replica.unpin(self.applied as u64);
+        self.snapshot = Some((self.applied, snapshot(&self.replica)));
+        let sessions: Vec<_> = self.replica.sessions().map(|(id, _)| id).collect();
+        for id in sessions {
+            self.replica.unpin(id, self.applied as u64);
+        }
     }
 
     fn forget_news(&mut self) {
@@ -140,8 +143,15 @@ impl Node {
         }
         for news in news {
             match news {
-                News::Refused(session, refusal) => {
-                    self.refusals.insert(session, refusal);
+                News::Refused {
+                    session,
+                    at,
+                    request,
+                    refusal,
+                } => {
+                    if at == self.at {
+                        self.refusals.insert((session, request), refusal);
+                    }
                 }
                 News::Probe(session) => {
                     self.probes.insert(session);

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
-use crate::router::command::{next_command, open_batch};
+use crate::router::batch::open_batch;
+use crate::router::command::next_command;
 use crate::router::packing::next_stanza;
 
 /// What became of one accepted stanza.

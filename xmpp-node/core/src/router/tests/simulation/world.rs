@@ -239,9 +239,13 @@ impl World {
                 node.propose(&Command::Expire { session, epoch });
             }
         }
-        for (session, epoch) in held {
+        for (session, epoch, newcomer) in held {
             if self.rng.chance(30) {
-                node.propose(&Command::Evict { session, epoch });
+                node.propose(&Command::Evict {
+                    session,
+                    epoch,
+                    newcomer,
+                });
             }
         }
         for (
