@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use tokio::time::Instant;
 use tracing::info;
 use xmpp_core::error::{StreamCondition, StreamError};
@@ -11,6 +10,7 @@ use xmpp_core::stream::component::Input;
 use xmpp_core::stream::confirmation::Confirmation;
 
 use super::StreamContext;
+use super::outgoing::Outgoing;
 use super::window::{Window, shown};
 use crate::applied::Signal;
 use crate::egress;
@@ -27,6 +27,8 @@ pub(super) struct Bound {
     pub(super) window: Window,
     pub(super) packer: StanzaPacker,
     pub(super) scratch: String,
+    /// Bytes of the stream up to the end of the question that the socket has not taken yet.
+    pub(super) question_end: Option<u64>,
     /// Position that is confirmed and not yet proposed.
     pub(super) acknowledge: Option<u64>,
     /// The router's queue went on after what was written.
@@ -46,7 +48,7 @@ impl Bound {
         &mut self,
         context: &StreamContext,
         start: Instant,
-        out: &mut BytesMut,
+        out: &mut Outgoing,
     ) -> Option<Input> {
         if self.ended {
             return None;
@@ -112,7 +114,7 @@ impl Bound {
         }
     }
 
-    pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut BytesMut) {
+    pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut Outgoing) {
         if self.ended || !context.contact.is_open() {
             return;
         }
@@ -120,15 +122,22 @@ impl Bound {
             let router = context.applied.router();
             if let Some(session) = router.session(self.session) {
                 let cursor = self.confirmation.written();
-                let position = egress::fill(&router, session, cursor, out, &mut self.scratch);
+                let position =
+                    egress::fill(&router, session, cursor, &mut out.bytes, &mut self.scratch);
                 self.more = position < session.queue.end();
                 drop(router);
                 let confirmed = self.confirmation.wrote(position);
                 self.acknowledge = confirmed.or(self.acknowledge);
             }
         }
-        self.confirmation
-            .ask(start.elapsed(), &context.server.domain, &self.domain, out);
+        let before = out.len();
+        self.confirmation.ask(
+            start.elapsed(),
+            &context.server.domain,
+            &self.domain,
+            &mut out.bytes,
+        );
+        self.asked(before, out);
         // What counts as delivered when written was confirmed just now.
         self.submit(&context.ingress);
     }
@@ -137,9 +146,29 @@ impl Bound {
         &mut self,
         context: &StreamContext,
         start: Instant,
-        out: &mut BytesMut,
+        out: &mut Outgoing,
     ) {
-        self.confirmation
-            .probe(start.elapsed(), &context.server.domain, &self.domain, out);
+        let before = out.len();
+        self.confirmation.probe(
+            start.elapsed(),
+            &context.server.domain,
+            &self.domain,
+            &mut out.bytes,
+        );
+        self.asked(before, out);
+    }
+
+    /// Notes where a question ends that was appended to `out`.
+    fn asked(&mut self, before: usize, out: &Outgoing) {
+        if out.len() > before {
+            self.question_end = Some(out.end());
+        }
+    }
+
+    /// The socket took everything up to `position` of the stream.
+    pub(super) fn taken_by_socket(&mut self, position: u64, start: Instant) {
+        if self.question_end.take_if(|end| *end <= position).is_some() {
+            self.confirmation.sent(start.elapsed());
+        }
     }
 }

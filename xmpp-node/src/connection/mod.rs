@@ -5,15 +5,14 @@
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
 
 mod bound;
+mod outgoing;
 mod serving;
 mod window;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -26,6 +25,7 @@ use crate::applied::Applied;
 use crate::contact::Contact;
 use crate::ingress::Ingress;
 use crate::sealing::{self, SealingKey};
+use outgoing::Outgoing;
 use serving::Serving;
 
 /// Bytes asked for in one read.
@@ -116,6 +116,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             framer,
             out,
             serving,
+            start,
             ..
         } = &mut connection;
         let heard = tokio::select! {
@@ -123,9 +124,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 Ok(0) | Err(_) => break,
                 Ok(_) => true,
             },
-            done = put(&mut writer, out), if writing => {
+            done = out.put(&mut writer), if writing => {
                 let Ok(all) = done else { break };
                 flushed = all;
+                serving.taken_by_socket(out.position(), *start);
                 false
             }
             () = serving.changed() => false,
@@ -147,18 +149,6 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
 }
 
-/// Writes some of `out`, or, when it is empty, flushes what TLS still holds; returns whether everything is out. Cancel-safe.
-async fn put<W: AsyncWrite + Unpin>(writer: &mut W, out: &mut BytesMut) -> io::Result<bool> {
-    if out.is_empty() {
-        writer.flush().await?;
-        return Ok(true);
-    }
-    match writer.write_buf(out).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        _ => Ok(false),
-    }
-}
-
 /// Writes what is left, says `close_notify`, then reads on until the peer closes too (RFC 6120, 4.4).
 async fn close<R, W>(reader: &mut R, writer: &mut W, mut connection: Connection)
 where
@@ -167,9 +157,7 @@ where
 {
     let goodbye = async {
         while !connection.out.is_empty() {
-            if writer.write_buf(&mut connection.out).await? == 0 {
-                break;
-            }
+            connection.out.put(writer).await?;
         }
         writer.shutdown().await
     };
@@ -189,7 +177,7 @@ struct Connection {
     context: Arc<StreamContext>,
     machine: ComponentStream,
     framer: Framer,
-    out: BytesMut,
+    out: Outgoing,
     actions: Vec<Action>,
     serving: Serving,
     start: Instant,
@@ -206,7 +194,7 @@ impl Connection {
         Self {
             machine: ComponentStream::new(context.server.clone(), id),
             framer: Framer::new(context.limits.framer),
-            out: BytesMut::new(),
+            out: Outgoing::default(),
             actions: Vec::new(),
             serving: Serving::Nothing,
             start: now,
@@ -259,7 +247,7 @@ impl Connection {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Write(text) => self.out.extend_from_slice(text.as_bytes()),
+            Action::Write(text) => self.out.bytes.extend_from_slice(text.as_bytes()),
             Action::Verify { domain, presented } => {
                 let generation = self.verify(&domain, &presented);
                 self.negotiate_by = Instant::now() + self.context.limits.enable;

@@ -2,8 +2,8 @@
 //! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
 //!
 //! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
-//! that answers nothing within 10 s, though its socket takes what we write, is treated as unconfirmed: delivery then counts
-//! when written, until it answers after all.
+//! that answers nothing for 10 s after its socket took the question is treated as unconfirmed: delivery then counts when
+//! written, until it answers after all. Whoever does not even read is not: its queue waits, and fills.
 
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ pub enum Mode {
 struct Question {
     number: u64,
     position: u64,
-    asked: Duration,
+    /// When the socket took the first one of those that were not answered; `None` while it has not.
+    sent: Option<Duration>,
 }
 
 /// What a tick found.
@@ -100,7 +101,7 @@ impl Confirmation {
         self.unconfirmed.then(|| self.confirm(position))?
     }
 
-    /// Appends a question if one is due, to be written after what [`Self::wrote`] told of.
+    /// Appends a question if one is due, to be written after what [`Self::wrote`] told of. [`Self::sent`] is to follow.
     pub fn ask(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
         let waiting = self.written - self.confirmed;
         let due = self
@@ -121,11 +122,11 @@ impl Confirmation {
         self.questions += 1;
         self.asked = Some(now);
         // The peer is silent since the oldest question that it did not answer.
-        let asked = self.outstanding.map_or(now, |question| question.asked);
+        let sent = self.outstanding.and_then(|question| question.sent);
         self.outstanding = Some(Question {
             number: self.questions,
             position: self.written,
-            asked,
+            sent,
         });
         match self.mode {
             Mode::Managed => out.extend(format!("<r xmlns='{}'/>", ns::SM).into_bytes()),
@@ -140,13 +141,21 @@ impl Confirmation {
         }
     }
 
+    /// The socket took the question that is outstanding.
+    pub fn sent(&mut self, now: Duration) {
+        if let Some(question) = &mut self.outstanding {
+            question.sent.get_or_insert(now);
+        }
+    }
+
     /// When [`Self::ask`] or [`Self::tick`] should be called again.
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
         match (self.outstanding, self.asked) {
-            (Some(question), _) => {
-                (self.mode == Mode::Plain && !self.unconfirmed).then_some(question.asked + SILENCE)
-            }
+            (Some(question), _) => question
+                .sent
+                .filter(|_| self.mode == Mode::Plain && !self.unconfirmed)
+                .map(|sent| sent + SILENCE),
             (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
             _ => None,
         }
@@ -156,7 +165,8 @@ impl Confirmation {
     pub fn tick(&mut self, now: Duration) -> Verdict {
         let silent = self
             .outstanding
-            .is_some_and(|question| now >= question.asked + SILENCE);
+            .and_then(|question| question.sent)
+            .is_some_and(|sent| now >= sent + SILENCE);
         if self.mode == Mode::Plain && silent && !self.unconfirmed {
             self.unconfirmed = true;
             return Verdict::Unconfirmed;
@@ -217,6 +227,7 @@ mod tests {
     fn asked(confirmation: &mut Confirmation, now: Duration) -> String {
         let mut out = Vec::new();
         confirmation.ask(now, "example.test", "cb1.example.test", &mut out);
+        confirmation.sent(now);
         String::from_utf8(out).expect("text")
     }
 
@@ -256,6 +267,18 @@ mod tests {
         assert_eq!(plain.wrote(4), Some(4));
         assert_eq!(plain.answered(1), None);
         assert!(!plain.is_unconfirmed());
+    }
+
+    #[test]
+    fn a_component_that_does_not_read_is_not_taken_as_one_that_does_not_answer() {
+        let mut plain = Confirmation::new(Mode::Plain, 0);
+        plain.wrote(3);
+        plain.ask(MS, "example.test", "cb1.example.test", &mut Vec::new());
+        assert_eq!(plain.next_tick(), None);
+        assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine);
+        plain.sent(SILENCE * 9);
+        assert_eq!(plain.next_tick(), Some(SILENCE * 10));
+        assert_eq!(plain.tick(SILENCE * 10), Verdict::Unconfirmed);
     }
 
     #[test]
