@@ -259,18 +259,19 @@ async def test_a_recipient_that_never_reads_costs_its_senders_an_error_and_nobod
         first = {node.name: cluster.resident(node) for node in cluster.nodes}
         # Whoever goes on gets nothing but errors, and nothing grows any more.
         sizes = []
-        for _ in range(3):
+        for _ in range(6):
             await flood(stream, sender.jid, deaf.jid, 384)
             more = await stream.fence(sender.jid, cluster.domain)
-            # After 10 s without an answer to a ping, what the socket took counts as delivered and makes some room.
-            assert len(more) >= 192 and {stanza_error(element) for element in more} == {("resource-constraint", "wait")}
+            assert len(more) == 384 and {stanza_error(element) for element in more} == {("resource-constraint", "wait")}
             sizes.append({node.name: cluster.resident(node) for node in cluster.nodes})
     for name in before:
         # A queue, and what the log and the allocator keep at hand.
         grown = first[name] - before[name]
         assert grown < (96 << 20), f"{name} grew by {grown >> 20} MiB for a queue of 16"
-        grown = sizes[-1][name] - sizes[0][name]
-        assert grown < SLACK, f"{name} grew by {grown >> 20} MiB for 48 MiB that were refused"
+        # One look finds more or less of the log in memory; the most of three is steady.
+        most = [max(size[name] for size in part) for part in (sizes[:3], sizes[3:])]
+        grown = most[1] - most[0]
+        assert grown < SLACK, f"{name} grew by {grown >> 20} MiB for 72 MiB that were refused"
     # It hears everything that was not answered, once it listens.
     recipient.listen()
     heard = [int((await recipient.next()).get("id")) for _ in range(384 - len(numbers))]
