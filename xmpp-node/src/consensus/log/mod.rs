@@ -19,7 +19,8 @@
 //! written. A group without records is a mark and nothing else. It is written after a vote before
 //! the vote is acknowledged, 20 ms after the last operation, and when the log is closed. A segment
 //! is created under another name, synced, renamed, and only then its predecessor gets a last group
-//! flagged as seal. Since votes and marks stand at the start of each segment, a segment can go as
+//! flagged as seal. Behind the last group of the last segment there are zeros, written ahead so that a sync has to write
+//! data alone. Since votes and marks stand at the start of each segment, a segment can go as
 //! soon as all its entries are purged.
 //!
 //! # What is made of damage
@@ -36,8 +37,8 @@
 //! like an unfinished write and is dropped, although it may have been acknowledged. The mark behind
 //! a vote is in the file when the vote is acknowledged, but synced only with what comes next: to
 //! lose an acknowledged vote unnoticed takes a power cut within those 20 ms and a disk that lies.
-//! A last segment that was cut exactly between two groups, or replaced by an older copy of itself,
-//! is not detected.
+//! A last segment that was cut, or zeroed, exactly from the start of a group on, or replaced by an
+//! older copy of itself, is not detected.
 
 mod error;
 mod format;
@@ -78,6 +79,9 @@ pub struct LogOptions {
     /// A segment that is at least this long gets a successor, bytes; 16 MiB by default. Each
     /// segment costs some four syncs.
     pub segment_bytes: u64,
+    /// Zeros written ahead of the log at a time, bytes; 1 MiB by default. The last segment is up to so much longer than what
+    /// is in it.
+    pub ahead_bytes: u64,
     /// How long nothing must have been asked for until the last group gets its durable mark; 20 ms
     /// by default.
     pub idle: Duration,
@@ -91,6 +95,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             segment_bytes: 16 << 20,
+            ahead_bytes: 1 << 20,
             idle: Duration::from_millis(20),
             must_exist: false,
             fatal: Arc::new(|error| {
@@ -106,6 +111,7 @@ impl fmt::Debug for LogOptions {
         let mut options = f.debug_struct("LogOptions");
         options
             .field("segment_bytes", &self.segment_bytes)
+            .field("ahead_bytes", &self.ahead_bytes)
             .field("idle", &self.idle);
         options
             .field("must_exist", &self.must_exist)

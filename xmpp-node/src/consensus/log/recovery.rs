@@ -114,8 +114,8 @@ pub(super) fn recover(dir: &Path, must_exist: bool) -> Result<Recovered, LogErro
     let recovery = Recovery {
         created: false,
         segments: numbers.len() as u64,
-        dropped_bytes: (scan.file.len() - scan.end) as u64,
-        clean_end: scan.clean_end && scan.end == scan.file.len(),
+        dropped_bytes: scan.written.saturating_sub(scan.end) as u64,
+        clean_end: scan.clean_end && scan.end >= scan.written,
     };
     let mut sealed: VecDeque<_> = numbers
         .iter()
@@ -160,14 +160,16 @@ struct Scan {
     path: PathBuf,
     file: Bytes,
     head: Head,
+    /// Behind this there are only zeros, written ahead of what was to come. A group may end in zeros itself.
+    written: usize,
     /// Everything before is good. Never counts a seal.
     end: usize,
     /// Everything before had been synced when the last good group was written.
     durable: u64,
-    /// There is a seal at the very end of the file.
+    /// There is a seal at the very end.
     sealed: bool,
     clean_end: bool,
-    /// What stands at `end`, if it is not the end of the file.
+    /// What stands at `end`, if anything was written there.
     fault: Option<Fault>,
 }
 
@@ -184,11 +186,14 @@ impl Scan {
             return Err(damaged(Damage::Number(head.number)));
         }
         let end = HEAD_BYTES;
+        let zeros = file.iter().rev().take_while(|byte| **byte == 0).count();
+        let written = file.len() - zeros;
         let (sealed, clean_end, fault) = (false, false, None);
         Ok(Self {
             path,
             file,
             head,
+            written,
             end,
             durable: 0,
             sealed,
@@ -200,13 +205,13 @@ impl Scan {
     /// Whether nothing was ever written here after the segment was created.
     fn holds_only_its_state(&self) -> bool {
         let state = read_group(&self.file, HEAD_BYTES, self.head.salt);
-        state.is_ok_and(|state| state.end == self.file.len())
+        state.is_ok_and(|state| state.end >= self.written)
     }
 
     /// Replays the groups up to the first that does not check.
     fn run(&mut self, replay: &mut Replay) -> Result<(), LogError> {
         replay.live_ends.push(0);
-        while self.end < self.file.len() {
+        while self.end < self.written {
             let group = match read_group(&self.file, self.end, self.head.salt) {
                 Ok(group) => group,
                 Err(fault) => {
@@ -215,7 +220,7 @@ impl Scan {
                 }
             };
             if group.flags & SEAL != 0 {
-                self.sealed = group.end == self.file.len();
+                self.sealed = group.end >= self.written;
                 let offset = self.end as u64;
                 self.fault = (!self.sealed).then_some(Fault {
                     offset,

@@ -48,21 +48,24 @@ impl Writer {
         } = self;
         let LogOptions {
             segment_bytes,
+            ahead_bytes,
             idle,
             fatal,
             must_exist: _,
         } = options;
         let _unwinding = FailOnPanic(&shared);
         let group = Group::default();
-        let files = Files {
+        let mut files = Files {
             dir,
             active,
             live_end,
             sealed,
             state,
             segment_bytes,
+            ahead_bytes,
             group,
         };
+        files.active.write_ahead(ahead_bytes);
         serve(&shared, files, idle, &fatal);
         // Only now may another log open the directory.
         drop(lock);
@@ -129,6 +132,7 @@ struct Files {
     sealed: VecDeque<Sealed>,
     state: State,
     segment_bytes: u64,
+    ahead_bytes: u64,
     /// Memory for the group under way.
     group: Group,
 }
@@ -231,7 +235,8 @@ impl Files {
             self.active.sync()?;
         }
         let (number, end) = (self.active.number() + 1, self.active.len());
-        let next = Segment::create(&self.dir, number, end, &self.state, &mut self.group)?;
+        let mut next = Segment::create(&self.dir, number, end, &self.state, &mut self.group)?;
+        next.write_ahead(self.ahead_bytes);
         let full = std::mem::replace(&mut self.active, next);
         let path = full.path().to_path_buf();
         full.seal(&mut self.group)?;

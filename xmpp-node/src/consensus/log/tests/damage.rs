@@ -54,6 +54,12 @@ impl Written {
         reread(self.dir.path())
     }
 
+    /// As it is with zeros written ahead of the log.
+    fn with_zeros(mut self) -> Self {
+        self.bytes.resize(self.bytes.len() + 3000, 0);
+        self
+    }
+
     /// Opens the log with one bit of the byte at `at` changed, another one for each byte.
     fn open_with_flip(&self, at: usize) -> Result<Recovered, LogError> {
         let mut bytes = self.bytes.clone();
@@ -91,14 +97,36 @@ async fn a_cut_at_any_byte_drops_the_group_it_falls_into() {
             (whole as u64).checked_sub(1),
             "cut at {cut}"
         );
+        // Zeros at the end may have been written ahead.
+        let written = log.bytes[..cut].iter().rposition(|byte| *byte != 0);
         assert_eq!(
             opened.recovery.dropped_bytes,
-            (cut - log.ends[whole]) as u64
+            written
+                .map_or(0, |last| last + 1)
+                .saturating_sub(log.ends[whole]) as u64
         );
         assert_eq!(
             fs::metadata(&log.path).expect("exists").len(),
             log.ends[whole] as u64
         );
+    }
+}
+
+#[tokio::test]
+async fn a_write_ahead_of_whose_zeros_it_stopped_is_dropped_or_whole() {
+    let log = written(&[0, 1, 2, 3].map(Step::Append)).await;
+    for cut in log.ends[0]..=log.bytes.len() {
+        let mut bytes = log.bytes[..cut].to_vec();
+        bytes.resize(log.bytes.len() + 3000, 0);
+        let opened = log.open_with(&bytes).expect("an unfinished write");
+        // A group that ends in zeros is whole without them.
+        let same = |end: &&usize| bytes[..**end] == log.bytes[..**end];
+        let whole = log.ends.iter().take_while(same).count() as u64 - 1;
+        assert_eq!(last_index(&opened), whole.checked_sub(1), "cut at {cut}");
+        assert_eq!(opened.recovery.dropped_bytes > 0, {
+            let end = log.ends[whole as usize];
+            bytes[end..].iter().any(|byte| *byte != 0)
+        });
     }
 }
 
@@ -112,14 +140,17 @@ async fn a_cut_into_what_a_new_segment_began_with_is_refused() {
 
 #[tokio::test]
 async fn a_change_to_any_byte_is_refused_before_the_last_group_and_drops_that_one() {
-    let log = written(&[0, 1, 2].map(Step::Append)).await;
-    for at in 0..log.bytes.len() {
-        let outcome = log.open_with_flip(at);
-        if at < log.ends[2] {
-            log.assert_refused(outcome, at);
-        } else {
-            let opened = outcome.expect("the last group may be unfinished");
-            assert_eq!(last_index(&opened), Some(1), "changed at {at}");
+    let plain = written(&[0, 1, 2].map(Step::Append)).await;
+    let ahead = written(&[0, 1, 2].map(Step::Append)).await.with_zeros();
+    for log in [plain, ahead] {
+        for at in 0..log.ends[3] {
+            let outcome = log.open_with_flip(at);
+            if at < log.ends[2] {
+                log.assert_refused(outcome, at);
+            } else {
+                let opened = outcome.expect("the last group may be unfinished");
+                assert_eq!(last_index(&opened), Some(1), "changed at {at}");
+            }
         }
     }
 }

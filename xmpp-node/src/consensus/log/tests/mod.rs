@@ -24,6 +24,7 @@ use super::{LogError, LogOptions, SegmentLog};
 fn options(segment_bytes: u64) -> LogOptions {
     LogOptions {
         segment_bytes,
+        ahead_bytes: 0,
         idle: Duration::from_secs(3600),
         fatal: Arc::new(|error| panic!("the log failed: {error}")),
         ..LogOptions::default()

@@ -195,3 +195,33 @@ async fn an_unfinished_segment_is_deleted() {
     assert_eq!(last_index(&reread(whole.path()).expect("opens")), Some(3));
     assert!(!unfinished.exists());
 }
+
+#[tokio::test]
+async fn zeros_are_written_ahead_and_go_with_the_seal() {
+    let dir = new_dir();
+    let ahead = LogOptions {
+        ahead_bytes: 5000,
+        ..options(1000)
+    };
+    let mut log = SegmentLog::open(dir.path(), ahead.clone()).expect("opens");
+    append(&mut log, 1, 0..2).await;
+    let path = segments(dir.path()).remove(0);
+    let before = len(&path);
+    append(&mut log, 1, 2..4).await;
+    assert_eq!(len(&path), before, "there was room");
+    let bytes = fs::read(&path).expect("reads");
+    assert!(bytes.ends_with(&[0; 4000]));
+    let copy = left_by_a_kill(dir.path());
+    let opened = reread(copy.path()).expect("opens");
+    assert_eq!(last_index(&opened), Some(3));
+    assert_eq!(opened.recovery.dropped_bytes, 0);
+    append(&mut log, 1, 4..40).await;
+    drop(log);
+    assert!(segments(dir.path()).len() > 1);
+    assert!(len(&path) < 1200, "{} bytes", len(&path));
+    let mut log = SegmentLog::open(dir.path(), ahead).expect("opens again");
+    assert!(log.recovery().clean_end);
+    append(&mut log, 1, 40..60).await;
+    drop(log);
+    assert_eq!(last_index(&reread(dir.path()).expect("opens")), Some(59));
+}
