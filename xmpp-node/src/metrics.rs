@@ -31,8 +31,10 @@ pub struct Metrics {
     pub unauthenticated: Gauge,
     /// Streams that are bound to a session.
     pub streams: Gauge,
-    /// Connections refused before the first byte because a limit was reached, by the limit's name.
+    /// Connections that a limit refused at once, or closed for want of a place, by the limit's name.
     pub refused: Family<Named, Counter>,
+    /// Handshakes of components.
+    handshakes: Family<OutcomeLabel, Counter>,
     /// Streams that ended, by stream error condition; `none` for an orderly end, `lost` for a broken connection.
     pub streams_closed: Family<Condition, Counter>,
     /// Stanzas answered with an error, by stanza error condition.
@@ -81,6 +83,22 @@ pub struct Condition {
 pub struct Named {
     /// Its key.
     pub name: &'static str,
+}
+
+/// What became of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The peer knows a secret.
+    Proved,
+    /// It does not.
+    Failed,
+    /// Too many failed before: nobody looked.
+    Throttled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +163,7 @@ impl Metrics {
             unauthenticated: Gauge::default(),
             streams: Gauge::default(),
             refused: Family::default(),
+            handshakes: Family::default(),
             streams_closed: Family::default(),
             rejects: Family::default(),
             // 0.25 ms to 4 s: a commit takes about 1 ms, an election some hundred.
@@ -203,6 +222,24 @@ impl Metrics {
         self.reload_failures
             .inner()
             .store(failures, Ordering::Relaxed);
+    }
+
+    /// Notes a handshake.
+    pub fn handshake(&self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Proved => "proved",
+            Outcome::Failed => "failed",
+            Outcome::Throttled => "throttled",
+        };
+        self.handshakes
+            .get_or_create(&OutcomeLabel { outcome })
+            .inc();
+    }
+
+    /// Notes that a connection lost its place among the unauthenticated to another address.
+    pub fn displaced(&self) {
+        let name = "unauthenticated";
+        self.refused.get_or_create(&Named { name }).inc();
     }
 
     /// Notes one fsync of the log.

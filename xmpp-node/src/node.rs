@@ -23,6 +23,7 @@ use xmpp_node_api::status::Readiness;
 
 use crate::admin;
 use crate::admin::health::Health;
+use crate::admission::Admission;
 use crate::applied::Applied;
 use crate::connection::{StreamContext, Welcome};
 use crate::consensus::{Consensus, ConsensusError, Local, Parts};
@@ -30,14 +31,17 @@ use crate::contact::Contact;
 use crate::control::control;
 use crate::identity::Identity;
 use crate::ingress::Ingress;
-use crate::listener::{self, Admission};
+use crate::listener;
 use crate::metrics::Metrics;
 use crate::peer::{self, Hello, Peers};
 use crate::settings::Settings;
 use crate::status::Since;
+use crate::throttle::Throttle;
 use crate::tls;
 use membership::adopt;
-use parts::{PeerPort, bind, raise_file_limit, stream_limits, timing};
+use parts::{
+    PeerPort, admission_bounds, bind, raise_file_limit, stream_limits, throttle_policy, timing,
+};
 
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
@@ -52,7 +56,8 @@ pub struct Node {
     pub(crate) started: Instant,
     pub(crate) draining: watch::Sender<bool>,
     pub(crate) since: Since,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
     joining: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     removed: CancellationToken,
@@ -133,6 +138,7 @@ impl Node {
             Arc::new(Ingress::new(at)),
             Arc::new(Contact::new()),
         );
+        let metrics = Arc::new(Metrics::new(&settings.limits));
         let local = Local {
             id: at.node,
             name: settings.name.clone(),
@@ -164,6 +170,8 @@ impl Node {
             },
             limits: stream_limits(&settings),
             welcome: watch::Sender::new(Welcome::Open),
+            throttle: Mutex::new(Throttle::new(throttle_policy(&settings))),
+            metrics: Arc::clone(&metrics),
         });
         info!(
             name = settings.name,
@@ -171,7 +179,7 @@ impl Node {
             incarnation = at.incarnation,
             "node"
         );
-        let metrics = Metrics::new(&settings.limits);
+        let admission = Admission::new(admission_bounds(&settings.limits));
         Ok(Arc::new(Self {
             settings,
             consensus,
@@ -181,6 +189,7 @@ impl Node {
             started: Instant::now(),
             draining: watch::Sender::new(false),
             since: Since::default(),
+            admission,
             metrics,
             joining: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
@@ -200,24 +209,21 @@ impl Node {
         let (peers, service) = (self.peers.clone(), self.consensus.service());
         tasks.spawn(async move { peers.serve(peer, service).await });
         self.consensus.run(tasks, &self.stop);
-        let admission = Admission::new(
-            limits.connections,
-            limits.connections_per_address,
-            limits.unauthenticated,
-            limits.handshake_timeout,
-        );
+        let shared = listener::Shared {
+            context: Arc::clone(&self.streams),
+            admission: Arc::clone(&self.admission),
+            handshake: limits.handshake_timeout,
+            tasks: tasks.clone(),
+        };
         let tls = Some(self.settings.tls.component_server());
         for (listener, tls) in [Some((component, tls)), plain.map(|plain| (plain, None))]
             .into_iter()
             .flatten()
         {
-            let (streams, admission) = (Arc::clone(&self.streams), Arc::clone(&admission));
             tasks.spawn(listener::accept(
                 listener,
                 tls,
-                streams,
-                admission,
-                tasks.clone(),
+                shared.clone(),
                 self.stop.clone(),
             ));
         }
@@ -282,6 +288,9 @@ impl Node {
         self.metrics
             .streams
             .set(count(self.streams.applied.streams()));
+        self.metrics
+            .unauthenticated
+            .set(count(self.admission.unproved()));
         self.metrics
             .log_bytes
             .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));

@@ -79,6 +79,11 @@ impl Metrics {
             self.refused.clone(),
         );
         r.register(
+            "handshakes",
+            "Handshakes of components, by outcome",
+            self.handshakes.clone(),
+        );
+        r.register(
             "streams_closed",
             "Streams ended, by condition",
             self.streams_closed.clone(),

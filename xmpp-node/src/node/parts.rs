@@ -11,11 +11,14 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
 use xmpp_core::framer;
+use xmpp_node_api::config::Limits;
 
+use crate::admission::Bounds;
 use crate::connection::StreamLimits;
 use crate::consensus::Timing;
 use crate::peer;
 use crate::settings::Settings;
+use crate::throttle::Policy;
 use crate::tls::{self, PeerIdentity, Role, Tls};
 
 /// How long a bound stream may be silent before it is asked for a sign of life.
@@ -75,6 +78,28 @@ pub(super) fn timing(settings: &Settings) -> Timing {
         election_max: settings.timing.election_max,
         detach_timeout: settings.timing.detach_timeout,
         snapshot_log_bytes: settings.limits.snapshot_log_bytes as u64,
+    }
+}
+
+/// Who may connect.
+pub(super) fn admission_bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        connections: limits.connections,
+        connections_per_source: limits.connections_per_address,
+        unproved: limits.unauthenticated,
+        unproved_per_source: limits.unauthenticated_per_address,
+    }
+}
+
+/// How often handshakes may fail.
+pub(super) fn throttle_policy(settings: &Settings) -> Policy {
+    let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Policy {
+        failures: count(settings.limits.failed_handshakes),
+        per_source: count(settings.limits.failed_handshakes_per_address),
+        per_name: count(settings.limits.failed_handshakes_per_bridge),
+        first: settings.timing.handshake_backoff,
+        longest: settings.timing.handshake_backoff_max,
     }
 }
 
