@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use xmpp_core::router::{Command, Limits};
+use xmpp_core::router::Command;
 use xmpp_node_api::admin::{AdminError, Decision, ErrorCode, Member as Named, Request, Response};
 
 use crate::admin::Control;
 use crate::consensus::ConsensusError;
 use crate::consensus::types::Member;
 use crate::node::Node;
+use crate::node::parts::router_limits;
 use crate::sealing::SealingKey;
 
 impl Control for Node {
@@ -134,13 +135,7 @@ impl Node {
         let key = key.map_err(|error| AdminError::new(ErrorCode::Internal, error.to_string()))?;
         self.belong_to(cluster_id, key)
             .map_err(|error| failure(self, error))?;
-        let limits = Limits {
-            queue_stanzas: u32::try_from(self.settings.limits.session_queue_stanzas)
-                .unwrap_or(u32::MAX),
-            queue_bytes: self.settings.limits.session_queue_bytes as u64,
-            state_bytes: self.settings.limits.state_bytes as u64,
-            ..Limits::default()
-        };
+        let limits = router_limits(&self.settings.limits);
         let domain = &self.settings.domain;
         self.consensus
             .initialize(cluster_id, domain, limits)

@@ -33,14 +33,15 @@ use crate::identity::Identity;
 use crate::ingress::Ingress;
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::peer::{self, Hello, Peers};
+use crate::peer::{Hello, Peers};
 use crate::settings::Settings;
 use crate::status::Since;
 use crate::throttle::Throttle;
 use crate::tls;
 use membership::adopt;
 use parts::{
-    PeerPort, admission_bounds, bind, raise_file_limit, stream_limits, throttle_policy, timing,
+    PeerPort, admission_bounds, bind, differing_limits, peer_settings, raise_file_limit,
+    stream_limits, throttle_policy, timing,
 };
 
 /// How often quorum and readiness are looked at.
@@ -131,12 +132,12 @@ impl Node {
         let peers = Peers::new(
             hello,
             Arc::new(PeerPort(Arc::clone(&settings.tls))),
-            peer::Settings::default(),
+            peer_settings(&settings),
         );
         let (applied, ingress, contact) = (
             Arc::new(Applied::new(at)),
             Arc::new(Ingress::new(at)),
-            Arc::new(Contact::new()),
+            Arc::new(Contact::new(settings.timing.silence)),
         );
         let metrics = Arc::new(Metrics::new(&settings.limits));
         let local = Local {
@@ -257,6 +258,7 @@ impl Node {
         self.spawn(tasks, Self::belong);
         self.spawn(tasks, Self::welcome);
         // Every 10 s, on SIGHUP, and on request (`reload`).
+        self.spawn(tasks, Self::compare);
         tasks.spawn(tls::watch(
             Arc::clone(&self.settings.tls),
             |_| {},
@@ -316,6 +318,25 @@ impl Node {
     async fn welcome(self: Arc<Self>) {
         loop {
             self.note_changes();
+    /// Tells, once the state is there, where the file has other bounds than the cluster goes by.
+    async fn compare(self: Arc<Self>) {
+        let applied = &self.streams.applied;
+        let mut index = applied.index();
+        // The sender lives as long as this does.
+        let _ = index
+            .wait_for(|_| !applied.router().cluster().is_empty())
+            .await;
+        let ruling = applied.router().limits();
+        for (key, file, cluster) in differing_limits(&self.settings.limits, ruling) {
+            warn!(
+                key,
+                file,
+                cluster,
+                "the cluster was initialised with another value, which rules: that of the file has no effect"
+            );
+        }
+    }
+
             let open = !*self.draining.borrow()
                 && (self.streams.contact.is_open()
                     || self.streams.contact.age() < self.settings.timing.quorum_grace);

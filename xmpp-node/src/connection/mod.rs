@@ -55,6 +55,8 @@ pub struct StreamLimits {
     pub answer: Duration,
     /// How long a stream may be silent before it is asked for a sign of life.
     pub idle: Duration,
+    /// How long a plain component may leave a ping unanswered before delivery counts when written.
+    pub barrier: Duration,
 }
 
 /// Whether streams are welcome.

@@ -138,7 +138,8 @@ impl Serving {
                     domain: std::mem::take(&mut asked.domain),
                     stream: asked.request,
                     signal: Arc::clone(&asked.signal),
-                    confirmation: Confirmation::new(mode, session.queue.confirmed()),
+                    confirmation: Confirmation::new(mode, session.queue.confirmed())
+                        .with_silence(context.limits.barrier),
                     window: Window::new(taken),
                     packer: StanzaPacker::default(),
                     scratch: String::new(),

@@ -82,6 +82,8 @@ pub struct Timing {
     /// How long a session waits for its next stream.
     pub detach_timeout: Duration,
     /// Bytes of log after which a snapshot is taken.
+    /// A node silent for so long is gone.
+    pub silence: Duration,
     pub snapshot_log_bytes: u64,
 }
 

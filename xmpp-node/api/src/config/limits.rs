@@ -41,13 +41,13 @@ pub struct Limits {
     /// Time in which a new connection must have authenticated, TLS included. Default 10s; 100ms to 1m.
     #[serde(with = "duration_text")]
     pub handshake_timeout: Duration,
-    /// Stanzas that wait for one session. Default 10 000; 1 to 1 000 000. A full queue is answered
-    /// `resource-constraint`.
+    /// Stanzas that wait for one session; fixed for the cluster when it is initialised. Default 10 000; 1 to 1 000 000. A
+    /// full queue is answered `resource-constraint`.
     pub session_queue_stanzas: usize,
-    /// Bytes that wait for one session. Default 16 777 216; 65 536 to 1 073 741 824, and at least twice
+    /// Bytes that wait for one session; fixed for the cluster when it is initialised. Default 16 777 216; 65 536 to 1 073 741 824, and at least twice
     /// `max_stanza_bytes`.
     pub session_queue_bytes: usize,
-    /// Bytes of the whole replicated state. Default 268 435 456; 1 048 576 to 68 719 476 736, and at least
+    /// Bytes that wait for all sessions together; fixed for the cluster when it is initialised. Default 268 435 456; 1 048 576 to 68 719 476 736, and at least
     /// `session_queue_bytes`.
     pub state_bytes: usize,
     /// Stanzas of one session that were read but are not accepted yet; then its socket is not read. Default 256;

@@ -2,8 +2,8 @@
 //! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
 //!
 //! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
-//! that answers nothing within 10 s, though its socket takes what we write, is treated as unconfirmed: delivery then counts
-//! when written, until it answers after all.
+//! that answers nothing within 10 s (see [`Confirmation::with_silence`]), though its socket takes what we write, is treated as
+//! unconfirmed: delivery then counts when written, until it answers after all.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::ns;
 const STANZAS_PER_QUESTION: u64 = 64;
 /// The least time between two questions when fewer wait.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(50);
-/// A plain component that is silent for so long is not asked for proof any more.
+/// A plain component that is silent for so long is not asked for proof any more, by default.
 const SILENCE: Duration = Duration::from_secs(10);
 /// What the id of every ping of ours begins with.
 const PING_ID: &str = "xc-barrier-";
@@ -53,6 +53,7 @@ pub struct Confirmation {
     asked: Option<Duration>,
     questions: u64,
     unconfirmed: bool,
+    silence: Duration,
 }
 
 impl Confirmation {
@@ -67,7 +68,14 @@ impl Confirmation {
             asked: None,
             questions: 0,
             unconfirmed: false,
+            silence: SILENCE,
         }
+    }
+
+    /// The same with another time in which a plain component must answer, above 0.
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     /// How the peer confirms.
@@ -144,9 +152,8 @@ impl Confirmation {
     #[must_use]
     pub fn next_tick(&self) -> Option<Duration> {
         match (self.outstanding, self.asked) {
-            (Some(question), _) => {
-                (self.mode == Mode::Plain && !self.unconfirmed).then_some(question.asked + SILENCE)
-            }
+            (Some(question), _) => (self.mode == Mode::Plain && !self.unconfirmed)
+                .then_some(question.asked + self.silence),
             (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
             _ => None,
         }
@@ -156,7 +163,7 @@ impl Confirmation {
     pub fn tick(&mut self, now: Duration) -> Verdict {
         let silent = self
             .outstanding
-            .is_some_and(|question| now >= question.asked + SILENCE);
+            .is_some_and(|question| now >= question.asked + self.silence);
         if self.mode == Mode::Plain && silent && !self.unconfirmed {
             self.unconfirmed = true;
             return Verdict::Unconfirmed;
@@ -291,6 +298,12 @@ mod tests {
         assert_eq!(plain.next_tick(), Some(SILENCE + MS));
         assert_eq!(plain.tick(SILENCE + MS), Verdict::Unconfirmed);
         assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine, "told once");
+        let mut hurried = Confirmation::new(Mode::Plain, 0).with_silence(MS * 20);
+        hurried.wrote(1);
+        hurried.ask(MS, "example.test", "cb1.example.test", &mut Vec::new());
+        assert_eq!(hurried.tick(MS * 20), Verdict::Fine);
+        assert_eq!(hurried.next_tick(), Some(MS * 21));
+        assert_eq!(hurried.tick(MS * 21), Verdict::Unconfirmed);
         assert_eq!(plain.next_tick(), None);
     }
 
