@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use xmpp_core::error::{StanzaCondition, StreamCondition};
 use xmpp_node_api::config::Limits;
 use xmpp_node_api::status::{BridgeState, Ledger, MemberRole, NodeRole, NodeStatus};
 
@@ -35,31 +36,20 @@ pub struct Metrics {
     pub refused: Family<Named, Counter>,
     /// Handshakes of components.
     handshakes: Family<OutcomeLabel, Counter>,
-    /// Streams that ended, by stream error condition; `none` for an orderly end, `lost` for a broken connection.
-    pub streams_closed: Family<Condition, Counter>,
-    /// Stanzas answered with an error, by stanza error condition.
-    pub rejects: Family<Condition, Counter>,
+    streams_closed: Family<Condition, Counter>,
+    rejects: Family<Condition, Counter>,
 
-    /// Time from reading a stanza to its being applied, on the node that read it.
-    pub accept_seconds: Histogram,
-    /// Log entries proposed here that carried stanzas.
-    pub batches: Counter,
-    /// Stanzas in such an entry.
-    pub batch_stanzas: Histogram,
-    /// Bytes of such an entry.
-    pub batch_bytes: Histogram,
-    /// Time of one fsync of the log.
-    pub fsync_seconds: Histogram,
+    accept_seconds: Histogram,
+    batches: Counter,
+    batch_stanzas: Histogram,
+    batch_bytes: Histogram,
+    fsync_seconds: Histogram,
 
-    /// Bytes of log segments on disk.
+    /// Bytes of the log's entries that are not purged; they are in memory as well as on disk.
     pub log_bytes: Gauge,
     /// Log index of the last snapshot.
     pub snapshot_index: Gauge,
-    /// Bytes of the last snapshot.
-    pub snapshot_bytes: Gauge,
-    /// Snapshots taken or received.
-    pub snapshots: Counter,
-    /// Bytes of the replicated state, queues included.
+    /// Bytes that wait in all queues, as `limits.state_bytes` counts them.
     pub state_bytes: Gauge,
     /// Times that another node, or this one, began to lead as seen here.
     pub leader_changes: Counter,
@@ -71,11 +61,23 @@ pub struct Metrics {
     certificate_expiry: Family<Certificate, Gauge>,
 }
 
-/// Label `condition`: an RFC 6120 error condition.
+/// Label `condition`: the element name of an RFC 6120 error condition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Condition {
-    /// Its element name.
-    pub condition: &'static str,
+struct Condition {
+    condition: &'static str,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// By an error of ours, label: its element name.
+    Error(StreamCondition),
+    /// The peer closed it in order: `none`.
+    Closed,
+    /// By an error that the peer sent: `peer-error`.
+    PeerError,
+    /// The connection broke: `lost`.
+    Lost,
 }
 
 /// Label `name`: a limit of the configuration.
@@ -175,8 +177,6 @@ impl Metrics {
             fsync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             log_bytes: Gauge::default(),
             snapshot_index: Gauge::default(),
-            snapshot_bytes: Gauge::default(),
-            snapshots: Counter::default(),
             state_bytes: Gauge::default(),
             leader_changes: Counter::default(),
             ledger: LedgerMetrics::default(),
@@ -247,8 +247,32 @@ impl Metrics {
         self.fsync_seconds.observe(took.as_secs_f64());
     }
 
-    /// Notes one log entry with stanzas.
-    pub fn observe_batch(&self, stanzas: usize, bytes: usize) {
+    /// Notes the end of a stream.
+    pub fn stream_closed(&self, end: StreamEnd) {
+        let condition = match end {
+            StreamEnd::Error(condition) => condition.as_str(),
+            StreamEnd::Closed => "none",
+            StreamEnd::PeerError => "peer-error",
+            StreamEnd::Lost => "lost",
+        };
+        self.streams_closed
+            .get_or_create(&Condition { condition })
+            .inc();
+    }
+
+    /// Notes a stanza that is answered with an error as soon as it is read.
+    pub fn rejected(&self, condition: StanzaCondition) {
+        let condition = condition.as_str();
+        self.rejects.get_or_create(&Condition { condition }).inc();
+    }
+
+    /// Notes how long stanzas that were read together took to be applied.
+    pub fn accepted(&self, took: Duration) {
+        self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes one log entry with stanzas that was applied.
+    pub fn observe_batch(&self, stanzas: u64, bytes: usize) {
         self.batches.inc();
         self.batch_stanzas.observe(stanzas as f64);
         self.batch_bytes.observe(bytes as f64);

@@ -5,7 +5,7 @@
 //! links counting as lost.
 
 mod membership;
-mod parts;
+pub(crate) mod parts;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -134,12 +134,12 @@ impl Node {
             Arc::new(PeerPort(Arc::clone(&settings.tls))),
             peer_settings(&settings),
         );
+        let metrics = Arc::new(Metrics::new(&settings.limits));
         let (applied, ingress, contact) = (
-            Arc::new(Applied::new(at)),
+            Arc::new(Applied::new(at, Arc::clone(&metrics))),
             Arc::new(Ingress::new(at)),
             Arc::new(Contact::new(settings.timing.silence)),
         );
-        let metrics = Arc::new(Metrics::new(&settings.limits));
         let local = Local {
             id: at.node,
             name: settings.name.clone(),
@@ -150,6 +150,7 @@ impl Node {
             ingress: Arc::clone(&ingress),
             contact: Arc::clone(&contact),
             sealing: Arc::clone(&sealing),
+            metrics: Arc::clone(&metrics),
             member: identity.cluster_id().is_some(),
         };
         let consensus = Consensus::open(
@@ -257,8 +258,8 @@ impl Node {
         }
         self.spawn(tasks, Self::belong);
         self.spawn(tasks, Self::welcome);
-        // Every 10 s, on SIGHUP, and on request (`reload`).
         self.spawn(tasks, Self::compare);
+        // Every 10 s, on SIGHUP, and on request (`reload`).
         tasks.spawn(tls::watch(
             Arc::clone(&self.settings.tls),
             |_| {},
@@ -296,6 +297,9 @@ impl Node {
         self.metrics
             .log_bytes
             .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
+        self.metrics
+            .snapshot_index
+            .set(i64::try_from(self.consensus.snapshot_index()).unwrap_or(i64::MAX));
         let queued = self.streams.applied.router().queued_bytes();
         self.metrics
             .state_bytes
@@ -314,10 +318,6 @@ impl Node {
         });
     }
 
-    /// Sends peers elsewhere when there was no quorum for `quorumGrace`, or while the node drains.
-    async fn welcome(self: Arc<Self>) {
-        loop {
-            self.note_changes();
     /// Tells, once the state is there, where the file has other bounds than the cluster goes by.
     async fn compare(self: Arc<Self>) {
         let applied = &self.streams.applied;
@@ -337,6 +337,10 @@ impl Node {
         }
     }
 
+    /// Sends peers elsewhere when there was no quorum for `quorumGrace`, or while the node drains.
+    async fn welcome(self: Arc<Self>) {
+        loop {
+            self.note_changes();
             let open = !*self.draining.borrow()
                 && (self.streams.contact.is_open()
                     || self.streams.contact.age() < self.settings.timing.quorum_grace);

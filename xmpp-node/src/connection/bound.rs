@@ -74,7 +74,10 @@ impl Bound {
             self.probed = true;
             self.ask_for_life(context, start, out);
         }
-        self.window.taken(taken).then_some(Input::Taken(taken))
+        let news = self
+            .window
+            .taken(taken, |took| context.metrics.accepted(took));
+        news.then_some(Input::Taken(taken))
     }
 
     fn why_ended(&self, router: &Router) -> StreamCondition {

@@ -26,7 +26,7 @@ use crate::admission::{Source, Unproved};
 use crate::applied::Applied;
 use crate::contact::Contact;
 use crate::ingress::Ingress;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StreamEnd};
 use crate::sealing::{self, SealingKey};
 use crate::throttle::Throttle;
 use proof::Proof;
@@ -153,6 +153,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let detached = connection.detach();
     drop(unproved);
+    connection
+        .context
+        .metrics
+        .stream_closed(connection.ending());
     if let Some(request) = detached
         && connection.closed_by_peer
     {
@@ -305,7 +309,12 @@ impl Connection {
             } => {
                 self.serving = Serving::resume(&self.context, domain, generation, session, h);
             }
-            Action::Submit { stanza, to, reject } => self.serving.take(&stanza, &to, reject),
+            Action::Submit { stanza, to, reject } => {
+                if let Some(condition) = reject {
+                    self.context.metrics.rejected(condition);
+                }
+                self.serving.take(&stanza, &to, reject);
+            }
             Action::PingAnswered(number) => self.serving.answered(number),
             Action::Acknowledged(h) => {
                 if let Err(sent) = self.serving.acknowledged(h) {
@@ -386,6 +395,15 @@ impl Connection {
     /// A node that may have been declared down says nothing to a bound peer.
     fn may_write(&self) -> bool {
         !self.machine.is_established() || self.context.contact.is_open()
+    }
+
+    fn ending(&self) -> StreamEnd {
+        match (self.machine.error(), self.finished) {
+            (Some(condition), _) => StreamEnd::Error(condition),
+            (None, false) => StreamEnd::Lost,
+            (None, true) if self.closed_by_peer => StreamEnd::Closed,
+            (None, true) => StreamEnd::PeerError,
+        }
     }
 
     fn has_header(&self) -> bool {

@@ -50,6 +50,7 @@ use xmpp_core::router::ConfigureError;
 use crate::applied::Applied;
 use crate::contact::Contact;
 use crate::ingress::Ingress;
+use crate::metrics::Metrics;
 use crate::peer::{Peers, Service};
 use crate::sealing::SealingKey;
 use log::{LogOptions, LogReader, SegmentLog};
@@ -154,6 +155,7 @@ pub struct Consensus {
     confirmed: AtomicBool,
     changing: Mutex<()>,
 }
+    metrics: Arc<Metrics>,
 
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -177,6 +179,8 @@ pub struct Parts {
     /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
     pub member: bool,
 }
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 
 impl Consensus {
     /// Opens log and snapshots in `dir` and builds the Raft core, which does nothing before [`Self::run`].
@@ -198,12 +202,15 @@ impl Consensus {
             member,
         } = parts;
         let log = SegmentLog::open(
+            metrics,
             &dir.join("log"),
             LogOptions {
+        let counted = Arc::clone(&metrics);
                 must_exist: member,
                 ..LogOptions::default()
             },
         )?;
+                synced: Arc::new(move |took| counted.observe_fsync(took)),
         info!(recovery = ?log.recovery(), "log");
         let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
@@ -239,6 +246,7 @@ impl Consensus {
             confirmed: AtomicBool::new(false),
             changing: Mutex::new(()),
         }))
+            metrics,
     }
 
     /// Starts the Raft core and everything around it. `tasks` end when `stop` is cancelled.
@@ -350,6 +358,16 @@ impl Consensus {
     /// Bytes of log kept in memory.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
+    /// Log index of the last snapshot, 0 before the first.
+    #[must_use]
+    pub fn snapshot_index(&self) -> u64 {
+        self.raft
+            .data_metrics()
+            .borrow_watched()
+            .snapshot
+            .map_or(0, |log_id| log_id.index)
+    }
+
         self.log.bytes_in_memory()
     }
 
