@@ -26,6 +26,9 @@ impl Control for Node {
 
 impl Node {
     async fn fulfil(&self, request: Request) -> Result<Response, AdminError> {
+        if let Some(fault) = request.fault() {
+            return Err(AdminError::new(ErrorCode::Invalid, fault.to_string()));
+        }
         match request {
             Request::Status {} => return Ok(Response::Status(Box::new(self.status()))),
             Request::MayRestart { name } => return self.may_restart(&name).map(Response::Decision),
@@ -221,7 +224,8 @@ fn failure(node: &Node, error: ConsensusError) -> AdminError {
         }
         ConsensusError::AlreadyInitialized => ErrorCode::AlreadyInitialized,
         ConsensusError::UnknownMember => ErrorCode::UnknownMember,
-        ConsensusError::NameTaken(_)
+        ConsensusError::TooManyMembers
+        | ConsensusError::NameTaken(_)
         | ConsensusError::Refused(_)
         | ConsensusError::JoinRefused(_) => ErrorCode::Conflict,
         ConsensusError::Timeout => ErrorCode::Timeout,

@@ -18,6 +18,8 @@ use super::{Consensus, ConsensusError, rpc};
 
 /// How long one change may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The most members of a group, voters and learners: far more than gain anything.
+pub(super) const MAX_MEMBERS: usize = 32;
 /// A learner that lacks at most so many entries has caught up.
 const CAUGHT_UP: u64 = 64;
 
@@ -81,11 +83,15 @@ impl Consensus {
     /// Adds a learner. Only on the leader.
     ///
     /// # Errors
-    /// [`ConsensusError::NotLeader`], [`ConsensusError::NameTaken`], or what Raft says.
+    /// [`ConsensusError::NotLeader`], [`ConsensusError::NameTaken`], [`ConsensusError::TooManyMembers`], or what Raft says.
     pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), ConsensusError> {
         let _one = self.changing.lock().await;
         self.require_leader()?;
         self.replace_name(id, &member).await?;
+        let members = self.members();
+        if members.len() >= MAX_MEMBERS && !members.iter().any(|(known, _)| *known == id) {
+            return Err(ConsensusError::TooManyMembers);
+        }
         bounded(self.raft.add_learner(id, member, false)).await
     }
 

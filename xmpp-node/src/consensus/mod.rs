@@ -82,9 +82,9 @@ pub struct Timing {
     pub election_max: Duration,
     /// How long a session waits for its next stream.
     pub detach_timeout: Duration,
-    /// Bytes of log after which a snapshot is taken.
     /// A node silent for so long is gone.
     pub silence: Duration,
+    /// Bytes of log after which a snapshot is taken.
     pub snapshot_log_bytes: u64,
 }
 
@@ -114,6 +114,9 @@ pub enum ConsensusError {
     /// Another member of the name is reachable.
     #[error("a member called {0} is alive; names are unique")]
     NameTaken(String),
+    /// The group has as many members as it may have.
+    #[error("the cluster has {} members, which is the most", members::MAX_MEMBERS)]
+    TooManyMembers,
     /// No answer in time. What was asked may still happen.
     #[error("no decision in time: there may be no quorum")]
     Timeout,
@@ -152,10 +155,10 @@ pub struct Consensus {
     proposer: Proposer,
     receiver: transfer::Receiver,
     leadership: watch::Sender<Leadership>,
+    metrics: Arc<Metrics>,
     confirmed: AtomicBool,
     changing: Mutex<()>,
 }
-    metrics: Arc<Metrics>,
 
 impl std::fmt::Debug for Consensus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -176,11 +179,11 @@ pub struct Parts {
     pub contact: Arc<Contact>,
     /// The sealing key, once known.
     pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
     pub member: bool,
 }
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
 
 impl Consensus {
     /// Opens log and snapshots in `dir` and builds the Raft core, which does nothing before [`Self::run`].
@@ -199,18 +202,18 @@ impl Consensus {
             ingress,
             contact,
             sealing,
+            metrics,
             member,
         } = parts;
+        let counted = Arc::clone(&metrics);
         let log = SegmentLog::open(
-            metrics,
             &dir.join("log"),
             LogOptions {
-        let counted = Arc::clone(&metrics);
                 must_exist: member,
+                synced: Arc::new(move |took| counted.observe_fsync(took)),
                 ..LogOptions::default()
             },
         )?;
-                synced: Arc::new(move |took| counted.observe_fsync(took)),
         info!(recovery = ?log.recovery(), "log");
         let reader = log.reader();
         let snapshots = SnapshotStore::open(&dir.join("snapshots"))?;
@@ -243,10 +246,10 @@ impl Consensus {
             proposer: Proposer::default(),
             receiver: transfer::Receiver::default(),
             leadership,
+            metrics,
             confirmed: AtomicBool::new(false),
             changing: Mutex::new(()),
         }))
-            metrics,
     }
 
     /// Starts the Raft core and everything around it. `tasks` end when `stop` is cancelled.
@@ -355,9 +358,6 @@ impl Consensus {
             .map_or(0, |log_id| log_id.index)
     }
 
-    /// Bytes of log kept in memory.
-    #[must_use]
-    pub fn log_bytes(&self) -> u64 {
     /// Log index of the last snapshot, 0 before the first.
     #[must_use]
     pub fn snapshot_index(&self) -> u64 {
@@ -368,6 +368,9 @@ impl Consensus {
             .map_or(0, |log_id| log_id.index)
     }
 
+    /// Bytes of log kept in memory.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
         self.log.bytes_in_memory()
     }
 
