@@ -150,7 +150,7 @@ impl Node {
         self.draining.send_replace(on);
         if on {
             match self.consensus.transfer_leader(None).await {
-                Ok(()) | Err(ConsensusError::NotLeader(_)) => {}
+                Ok(()) | Err(ConsensusError::NotLeader(_) | ConsensusError::NoSuccessor) => {}
                 Err(error) => return Err(failure(self, error)),
             }
         }
@@ -229,7 +229,7 @@ fn failure(node: &Node, error: ConsensusError) -> AdminError {
         | ConsensusError::Refused(_)
         | ConsensusError::JoinRefused(_) => ErrorCode::Conflict,
         ConsensusError::Timeout => ErrorCode::Timeout,
-        ConsensusError::Unreachable(_) => ErrorCode::Unavailable,
+        ConsensusError::NoSuccessor | ConsensusError::Unreachable(_) => ErrorCode::Unavailable,
         ConsensusError::Raft(_) => ErrorCode::Internal,
     };
     AdminError::new(code, text)

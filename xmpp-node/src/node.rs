@@ -395,19 +395,32 @@ impl Node {
     async fn leave(&self) {
         let patience = self.settings.timing.stop_timeout;
         self.draining.send_replace(true);
-        if let Err(error) = self.consensus.transfer_leader(None).await
-            && !matches!(error, ConsensusError::NotLeader(_))
-        {
-            warn!(%error, "leadership could not be handed over");
+        match self.consensus.transfer_leader(None).await {
+            Ok(()) | Err(ConsensusError::NotLeader(_)) => {}
+            // All stop together, or there is only this one.
+            Err(error @ ConsensusError::NoSuccessor) => {
+                info!(%error, "leadership is not handed over")
+            }
+            Err(error) => warn!(%error, "leadership could not be handed over"),
         }
         self.streams.welcome.send_replace(Welcome::Shut);
         let gone = async {
-            while self.streams.applied.streams() > 0 || self.streams.ingress.waiting().0 > 0 {
+            loop {
+                if self.consensus.sees_quorum() {
+                    quorum_seen = Instant::now();
+                }
+                // Without a quorum nothing is applied any more, and nobody was told that it would be.
+                let decided = self.streams.ingress.waiting().0 == 0
+                    || quorum_seen.elapsed() > self.settings.timing.silence;
+                if decided && self.streams.applied.streams() == 0 {
+                    return;
+                }
                 sleep(Duration::from_millis(5)).await;
             }
         };
         if timeout(patience, gone).await.is_err() {
             error!("stopped with streams or commands under way");
+        let mut quorum_seen = Instant::now();
         }
     }
 }

@@ -117,6 +117,9 @@ pub enum ConsensusError {
     /// The group has as many members as it may have.
     #[error("the cluster has {} members, which is the most", members::MAX_MEMBERS)]
     TooManyMembers,
+    /// Too few other voters are there to elect one of them.
+    #[error("no other voter is there that could lead")]
+    NoSuccessor,
     /// No answer in time. What was asked may still happen.
     #[error("no decision in time: there may be no quorum")]
     Timeout,
