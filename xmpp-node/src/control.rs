@@ -1,8 +1,9 @@
 //! What the admin API does: each request of [`xmpp_node_api::admin`] on this node.
 //!
-//! Changes of bridges may be asked of any node; changes of membership only of the leader, whom the answer names.
+//! Every change may be asked of any node: those of bridges go through the log, those of membership to the leader.
 
 mod bridges;
+pub(crate) mod forwarding;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::sealing::SealingKey;
 
 impl Control for Node {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, AdminError>> {
-        Box::pin(self.fulfil(request))
+        Box::pin(self.fulfil_or_forward(request))
     }
 }
 

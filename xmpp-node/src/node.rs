@@ -29,6 +29,7 @@ use crate::connection::{StreamContext, Welcome};
 use crate::consensus::{Consensus, ConsensusError, Local, Parts};
 use crate::contact::Contact;
 use crate::control::control;
+use crate::control::forwarding::Answers;
 use crate::identity::Identity;
 use crate::ingress::Ingress;
 use crate::listener;
@@ -208,7 +209,13 @@ impl Node {
             None => None,
         };
         let peer = bind(listen.peer, "peer.listen")?;
-        let (peers, service) = (self.peers.clone(), self.consensus.service());
+        let (peers, service) = (
+            self.peers.clone(),
+            Arc::new(Answers {
+                node: Arc::clone(self),
+                consensus: self.consensus.service(),
+            }),
+        );
         tasks.spawn(async move { peers.serve(peer, service).await });
         self.consensus.run(tasks, &self.stop);
         let shared = listener::Shared {
@@ -404,6 +411,7 @@ impl Node {
             Err(error) => warn!(%error, "leadership could not be handed over"),
         }
         self.streams.welcome.send_replace(Welcome::Shut);
+        let mut quorum_seen = Instant::now();
         let gone = async {
             loop {
                 if self.consensus.sees_quorum() {
@@ -420,7 +428,6 @@ impl Node {
         };
         if timeout(patience, gone).await.is_err() {
             error!("stopped with streams or commands under way");
-        let mut quorum_seen = Instant::now();
         }
     }
 }
