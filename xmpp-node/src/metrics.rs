@@ -4,6 +4,7 @@
 //! becomes one. Figures that the status has too are set from it by [`Metrics::observe`], so the two cannot disagree;
 //! the others are counted where they happen.
 
+mod labels;
 mod register;
 
 use std::sync::atomic::Ordering;
@@ -16,9 +17,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use xmpp_core::error::{StanzaCondition, StreamCondition};
+use xmpp_core::error::StanzaCondition;
 use xmpp_node_api::config::Limits;
 use xmpp_node_api::status::{BridgeState, Ledger, MemberRole, NodeRole, NodeStatus};
+
+use labels::{Condition, OutcomeLabel};
+pub use labels::{Outcome, StreamEnd};
 
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,46 +65,11 @@ pub struct Metrics {
     certificate_expiry: Family<Certificate, Gauge>,
 }
 
-/// Label `condition`: the element name of an RFC 6120 error condition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Condition {
-    condition: &'static str,
-}
-
-/// How a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamEnd {
-    /// By an error of ours, label: its element name.
-    Error(StreamCondition),
-    /// The peer closed it in order: `none`.
-    Closed,
-    /// By an error that the peer sent: `peer-error`.
-    PeerError,
-    /// The connection broke: `lost`.
-    Lost,
-}
-
 /// Label `name`: a limit of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Named {
     /// Its key.
     pub name: &'static str,
-}
-
-/// What became of a handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The peer knows a secret.
-    Proved,
-    /// It does not.
-    Failed,
-    /// Too many failed before: nobody looked.
-    Throttled,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabel {
-    outcome: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -186,7 +155,18 @@ impl Metrics {
             certificate_expiry: Family::default(),
         };
         metrics.register(limits);
+        metrics.begin();
         metrics
+    }
+
+    /// Counters with a closed set of labels begin at 0, or their first event would be no increase to whoever scrapes.
+    fn begin(&self) {
+        for name in LIMITS {
+            drop(self.refused.get_or_create(&Named { name }));
+        }
+        for outcome in [Outcome::Proved, Outcome::Failed, Outcome::Throttled] {
+            drop(self.handshakes.get_or_create(&outcome.label()));
+        }
     }
 
     /// Sets everything that the status knows.
@@ -226,14 +206,7 @@ impl Metrics {
 
     /// Notes a handshake.
     pub fn handshake(&self, outcome: Outcome) {
-        let outcome = match outcome {
-            Outcome::Proved => "proved",
-            Outcome::Failed => "failed",
-            Outcome::Throttled => "throttled",
-        };
-        self.handshakes
-            .get_or_create(&OutcomeLabel { outcome })
-            .inc();
+        self.handshakes.get_or_create(&outcome.label()).inc();
     }
 
     /// Notes that a connection lost its place among the unauthenticated to another address.
@@ -249,15 +222,7 @@ impl Metrics {
 
     /// Notes the end of a stream.
     pub fn stream_closed(&self, end: StreamEnd) {
-        let condition = match end {
-            StreamEnd::Error(condition) => condition.as_str(),
-            StreamEnd::Closed => "none",
-            StreamEnd::PeerError => "peer-error",
-            StreamEnd::Lost => "lost",
-        };
-        self.streams_closed
-            .get_or_create(&Condition { condition })
-            .inc();
+        self.streams_closed.get_or_create(&end.label()).inc();
     }
 
     /// Notes a stanza that is answered with an error as soon as it is read.
@@ -362,6 +327,14 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Limits by which a connection may be refused, see [`crate::admission`].
+const LIMITS: [&str; 4] = [
+    "connections",
+    "connections_per_address",
+    "unauthenticated",
+    "unauthenticated_per_address",
+];
+
 const ROLES: [(NodeRole, &str); 5] = [
     (NodeRole::Leader, "leader"),
     (NodeRole::Follower, "follower"),
@@ -390,6 +363,8 @@ mod tests {
             "xmpp_unaccounted 0",
             "xmpp_accepted_total 0",
             "xmpp_fsync_seconds_count 0",
+            "xmpp_refused_total{name=\"connections\"} 0",
+            "xmpp_handshakes_total{outcome=\"throttled\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

@@ -4,6 +4,7 @@
 //! quorum confirms its id. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
 //! links counting as lost.
 
+mod leaving;
 mod membership;
 pub(crate) mod parts;
 
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
 use xmpp_node_api::status::Readiness;
@@ -26,7 +27,7 @@ use crate::admin::health::Health;
 use crate::admission::Admission;
 use crate::applied::Applied;
 use crate::connection::{StreamContext, Welcome};
-use crate::consensus::{Consensus, ConsensusError, Local, Parts};
+use crate::consensus::{Consensus, Local, Parts};
 use crate::contact::Contact;
 use crate::control::control;
 use crate::control::forwarding::Answers;
@@ -41,8 +42,8 @@ use crate::throttle::Throttle;
 use crate::tls;
 use membership::adopt;
 use parts::{
-    PeerPort, admission_bounds, bind, differing_limits, peer_settings, raise_file_limit,
-    stream_limits, throttle_policy, timing,
+    PeerPort, admission_bounds, bind, peer_settings, raise_file_limit, stream_limits,
+    throttle_policy, timing,
 };
 
 /// How often quorum and readiness are looked at.
@@ -325,25 +326,6 @@ impl Node {
         });
     }
 
-    /// Tells, once the state is there, where the file has other bounds than the cluster goes by.
-    async fn compare(self: Arc<Self>) {
-        let applied = &self.streams.applied;
-        let mut index = applied.index();
-        // The sender lives as long as this does.
-        let _ = index
-            .wait_for(|_| !applied.router().cluster().is_empty())
-            .await;
-        let ruling = applied.router().limits();
-        for (key, file, cluster) in differing_limits(&self.settings.limits, ruling) {
-            warn!(
-                key,
-                file,
-                cluster,
-                "the cluster was initialised with another value, which rules: that of the file has no effect"
-            );
-        }
-    }
-
     /// Sends peers elsewhere when there was no quorum for `quorumGrace`, or while the node drains.
     async fn welcome(self: Arc<Self>) {
         loop {
@@ -396,38 +378,5 @@ impl Node {
             return Err("no contact with a leader and its quorum");
         }
         Ok(())
-    }
-
-    /// Planned stop: leadership goes first, then the peers, then what they still had under way is seen applied.
-    async fn leave(&self) {
-        let patience = self.settings.timing.stop_timeout;
-        self.draining.send_replace(true);
-        match self.consensus.transfer_leader(None).await {
-            Ok(()) | Err(ConsensusError::NotLeader(_)) => {}
-            // All stop together, or there is only this one.
-            Err(error @ ConsensusError::NoSuccessor) => {
-                info!(%error, "leadership is not handed over")
-            }
-            Err(error) => warn!(%error, "leadership could not be handed over"),
-        }
-        self.streams.welcome.send_replace(Welcome::Shut);
-        let mut quorum_seen = Instant::now();
-        let gone = async {
-            loop {
-                if self.consensus.sees_quorum() {
-                    quorum_seen = Instant::now();
-                }
-                // Without a quorum nothing is applied any more, and nobody was told that it would be.
-                let decided = self.streams.ingress.waiting().0 == 0
-                    || quorum_seen.elapsed() > self.settings.timing.silence;
-                if decided && self.streams.applied.streams() == 0 {
-                    return;
-                }
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if timeout(patience, gone).await.is_err() {
-            error!("stopped with streams or commands under way");
-        }
     }
 }

@@ -5,17 +5,17 @@
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
 
 mod bound;
+mod ending;
 mod proof;
 mod serving;
 mod window;
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
@@ -29,6 +29,7 @@ use crate::ingress::Ingress;
 use crate::metrics::{Metrics, StreamEnd};
 use crate::sealing::{self, SealingKey};
 use crate::throttle::Throttle;
+use ending::{close, put};
 use proof::Proof;
 use serving::Serving;
 
@@ -172,39 +173,6 @@ async fn displaced(unproved: Option<&Unproved>) {
         Some(unproved) => unproved.displaced().await,
         None => std::future::pending().await,
     }
-}
-
-/// Writes some of `out`, or, when it is empty, flushes what TLS still holds; returns whether everything is out. Cancel-safe.
-async fn put<W: AsyncWrite + Unpin>(writer: &mut W, out: &mut BytesMut) -> io::Result<bool> {
-    if out.is_empty() {
-        writer.flush().await?;
-        return Ok(true);
-    }
-    match writer.write_buf(out).await? {
-        0 => Err(io::ErrorKind::WriteZero.into()),
-        _ => Ok(false),
-    }
-}
-
-/// Writes what is left, says `close_notify`, then reads on until the peer closes too (RFC 6120, 4.4).
-async fn close<R, W>(reader: &mut R, writer: &mut W, mut connection: Connection)
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let goodbye = async {
-        while !connection.out.is_empty() {
-            if writer.write_buf(&mut connection.out).await? == 0 {
-                break;
-            }
-        }
-        writer.shutdown().await
-    };
-    if goodbye.await.is_err() {
-        return;
-    }
-    let mut rest = [0; 1024];
-    while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
 /// 128 random bits (P01).

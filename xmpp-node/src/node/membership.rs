@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::Node;
+use super::parts::differing_limits;
 use crate::consensus::ConsensusError;
 use crate::consensus::joining::Standing;
 use crate::identity::Identity;
@@ -114,6 +115,25 @@ impl Node {
             self.keep_joining(None);
         }
         joined
+    }
+
+    /// Tells, once the state is there, where the file has other bounds than the cluster goes by.
+    pub(super) async fn compare(self: Arc<Self>) {
+        let applied = &self.streams.applied;
+        let mut index = applied.index();
+        // The sender lives as long as this does.
+        let _ = index
+            .wait_for(|_| !applied.router().cluster().is_empty())
+            .await;
+        let ruling = applied.router().limits();
+        for (key, file, cluster) in differing_limits(&self.settings.limits, ruling) {
+            warn!(
+                key,
+                file,
+                cluster,
+                "the cluster was initialised with another value, which rules: that of the file has no effect"
+            );
+        }
     }
 
     /// This node belongs to a cluster from now on, for life.
