@@ -12,13 +12,21 @@ from cluster import eventually
 from conftest import PORT_OFFSET, binaries
 
 
+def state(stat):
+    return stat.read_text().rpartition(") ")[2][0]
+
+
 def runs(pid):
     """Whether the process is there; one that nobody has waited for is not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        return state(Path(f"/proc/{pid}/stat")) not in "ZX"
     except FileNotFoundError:
         return False
-    return state not in "ZX"
+
+
+def stopped(pid):
+    """Whether every thread has heard of SIGSTOP: only then does the system see a process that hangs."""
+    return all(state(stat) == "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
 
 
 @pytest.mark.parametrize("hangs", [False, True])
@@ -36,6 +44,7 @@ async def test_nodes_end_with_a_demo_that_is_killed(cluster, tmp_path, hangs):
         assert all(runs(pid) for pid in pids)
         if hangs:
             os.kill(pids[0], signal.SIGSTOP)
+            await eventually(lambda: stopped(pids[0]), "a node hangs")
         demo.kill()
         demo.wait()
         await eventually(lambda: not any(runs(pid) for pid in pids), "all nodes are gone", within=20)
