@@ -56,11 +56,18 @@ class Stream:
         Stream.opened.append(self)
 
     @classmethod
-    async def connect(cls, cluster, node, obedient=True, deaf=False):
-        """To a node's component port. `obedient` answers the server's pings; a `deaf` one reads nothing until `listen`."""
+    async def connect(cls, cluster, node, obedient=True, deaf=False, source=None):
+        """To a node's component port. `obedient` answers the server's pings; a `deaf` one reads nothing until `listen`.
+
+        `source` is the address that it comes from.
+        """
         host, port = node.component
         opening = asyncio.open_connection(
-            host, port, ssl=trusting(cluster.ca), server_hostname=cluster.domain
+            host,
+            port,
+            ssl=trusting(cluster.ca),
+            server_hostname=cluster.domain,
+            local_addr=source and (source, 0),
         )
         stream = cls(*await asyncio.wait_for(opening, CEILING), obedient)
         if not deaf:

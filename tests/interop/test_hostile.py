@@ -5,6 +5,7 @@ messages: all arrive, in order, none later than `PATIENCE`. Memory and descripto
 """
 
 import asyncio
+import itertools
 import os
 import ssl
 import time
@@ -20,7 +21,9 @@ SLACK = 24 << 20
 #: `limits.handshake_timeout` by default, and what a loaded machine may add, seconds.
 HANDSHAKE, LATE = 10, 4
 #: Where attackers come from.
-ATTACKER = "127.0.66.6"
+ATTACKER, ACCOMPLICE, THIRD = "127.0.66.6", "127.0.66.7", "127.0.66.8"
+#: `limits.unauthenticated` and `limits.unauthenticated_per_address` by default.
+PLACES, SHARE = 512, 256
 
 
 class Pair:
@@ -80,20 +83,21 @@ async def undisturbed(cluster, attacked):
     talking = asyncio.create_task(pair.talk(over))
     try:
         yield
+        # An attack may be over before they have exchanged anything.
+        await eventually(lambda: len(pair.delays) > 10 or talking.done(), "they talk")
     finally:
         over.set()
         await talking
-    assert len(pair.delays) > 10, "they did not talk"
     assert max(pair.delays) < PATIENCE, f"the slowest of {len(pair.delays)} messages took {max(pair.delays):.1f} s"
     # A node that the machine did not let run for `timing.silence` (300 ms) counts as down, and sends its peers elsewhere.
     # That has nothing to do with the attack, so it is let pass once.
     assert pair.ended in ([], ["system-shutdown"]), f"streams ended: {pair.ended}"
 
 
-async def dial(node, **options):
+async def dial(node, source=ATTACKER, **options):
     host, port = node.component
     return await asyncio.wait_for(
-        asyncio.open_connection(host, port, local_addr=(ATTACKER, 0), **options), CEILING
+        asyncio.open_connection(host, port, local_addr=(source, 0), **options), CEILING
     )
 
 
@@ -151,7 +155,7 @@ async def test_ten_thousand_connections_of_garbage_leave_no_trace(cluster):
 
 
 async def test_connections_that_come_to_nothing_are_closed_in_time(cluster):
-    """More of them than `limits.unauthenticated` (512), by which the next ones wait to be accepted."""
+    """As many as there are places, each for as long as `limits.handshake_timeout`, and not longer."""
     _, (victim, _) = await cluster.whole()
     bridge = cluster.bridge()
     context = careless()
@@ -159,8 +163,10 @@ async def test_connections_that_come_to_nothing_are_closed_in_time(cluster):
     # A writer that nobody holds closes its connection.
     keep = []
 
+    sources = itertools.cycle((ATTACKER, ACCOMPLICE))
+
     async def open_to(**options):
-        reader, writer = await dial(victim, **options)
+        reader, writer = await dial(victim, next(sources), **options)
         keep.append(writer)
         return reader, writer
 
@@ -205,18 +211,69 @@ async def test_connections_that_come_to_nothing_are_closed_in_time(cluster):
         # There is still room for somebody with a secret.
         friend = await Stream.component(cluster, victim, bridge)
         assert time.monotonic() - began < HANDSHAKE, "nobody was closed yet"
-        crowd = [asyncio.create_task(silent()) for _ in range(200)]
         done, waiting = await asyncio.wait(ends, timeout=HANDSHAKE + LATE)
         assert not waiting, f"{len(waiting)} of {len(ends)} are still open"
         closed = [task.result() - began for task in done]
         assert min(closed) > HANDSHAKE - 1, f"one was closed after {min(closed):.1f} s"
         assert max(closed) < HANDSHAKE + LATE, f"one was closed after {max(closed):.1f} s"
         await friend.fence(bridge.jid, cluster.domain)
-        # Whoever waited behind the crowd comes in now.
-        another = cluster.bridge()
-        await Stream.component(cluster, victim, another)
-        # The backlog of the port is bounded too: some of the crowd were not even let that far.
-        await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def crowd(node, source, count, keep):
+    """So many silent connections at once; returns tasks that end with each of them."""
+
+    async def silent():
+        reader, writer = await dial(node, source)
+        keep.append(writer)
+        return reader
+
+    readers = await asyncio.gather(*(silent() for _ in range(count)))
+    return [asyncio.create_task(end(reader)) for reader in readers]
+
+
+async def closed(tasks, count, within=CEILING):
+    """Waits until so many of the connections have ended."""
+    await eventually(lambda: sum(task.done() for task in tasks) >= count, f"{count} of them are closed", within)
+
+
+async def test_one_address_gets_its_share_of_places_and_no_more(cluster):
+    _, (victim, _) = await cluster.whole()
+    refused = cluster.metric(victim, "xmpp_refused_total")
+    keep, bridge = [], cluster.bridge()
+    began = time.monotonic()
+    async with undisturbed(cluster, victim):
+        tasks = await crowd(victim, ATTACKER, SHARE + 300, keep)
+        await closed(tasks, 300)
+        # All places would be taken for ten seconds if that address could have them.
+        friend = await Stream.component(cluster, victim, bridge)
+        assert time.monotonic() - began < HANDSHAKE, "the machine is too slow to tell"
+        assert sum(not task.done() for task in tasks) == SHARE
+        await friend.fence(bridge.jid, cluster.domain)
+    assert cluster.metric(victim, "xmpp_refused_total") >= refused + 300
+    for writer in keep:
+        writer.transport.abort()
+    await asyncio.gather(*tasks)
+
+
+async def test_when_all_places_are_taken_whoever_has_the_most_makes_room(cluster):
+    _, (victim, _) = await cluster.whole()
+    keep, bridge = [], cluster.bridge()
+    began = time.monotonic()
+    async with undisturbed(cluster, victim):
+        tasks = [
+            task
+            for source in (ATTACKER, ACCOMPLICE, THIRD)
+            for task in await crowd(victim, source, SHARE, keep)
+        ]
+        # The third came in at the others' expense, until all three have as much.
+        await closed(tasks, 3 * SHARE - PLACES)
+        assert cluster.metric(victim, "xmpp_unauthenticated") <= PLACES
+        friend = await Stream.component(cluster, victim, bridge)
+        assert time.monotonic() - began < HANDSHAKE, "the machine is too slow to tell"
+        await friend.fence(bridge.jid, cluster.domain)
+    for writer in keep:
+        writer.transport.abort()
+    await asyncio.gather(*tasks)
 
 
 async def end(reader):

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::metrics::Metrics;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
 use xmpp_core::router::{Attachment, ConfigureError, Malformed, News, Refusal, Router, SessionId};
@@ -51,6 +52,7 @@ pub struct Unseen;
 #[derive(Debug)]
 pub struct Applied {
     at: Attachment,
+    metrics: Arc<Metrics>,
     router: Mutex<Router>,
     index: watch::Sender<u64>,
     streams: Mutex<HashMap<SessionId, Arc<Signal>>>,
@@ -61,9 +63,10 @@ pub struct Applied {
 impl Applied {
     /// The state before any entry.
     #[must_use]
-    pub fn new(at: Attachment) -> Self {
+    pub fn new(at: Attachment, metrics: Arc<Metrics>) -> Self {
         Self {
             at,
+            metrics,
             router: Mutex::new(Router::new()),
             index: watch::Sender::new(0),
             streams: Mutex::default(),
@@ -157,7 +160,12 @@ impl Applied {
             let mut router = self.router();
             for (index, batch) in entries {
                 if let Some(batch) = batch {
+                    let before = router.ledger().accepted;
                     router.apply(index, batch, &mut news)?;
+                    let stanzas = router.ledger().accepted - before;
+                    if stanzas > 0 {
+                        self.metrics.observe_batch(stanzas, batch.len());
+                    }
                 }
                 last = Some(index);
             }

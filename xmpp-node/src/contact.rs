@@ -1,7 +1,7 @@
 //! Whether this node may speak for the cluster now.
 //!
-//! A node that had no contact with a leader for [`SILENCE`], or wakes from a pause that long, may have been declared down and
-//! its sessions resumed elsewhere. It then writes nothing to streams until it has *confirmed*: asked the leader for a fresh
+//! A node that had no contact with a leader for `timing.silence`, or wakes from a pause that long, may have been declared down
+//! and its sessions resumed elsewhere. It then writes nothing to streams until it has *confirmed*: asked the leader for a fresh
 //! read index and applied everything up to it. Both streams and incoming heartbeats judge the age of the last contact before
 //! they do anything, so whichever runs first after a pause closes the gate.
 
@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// Contact older than this must be confirmed anew. Design: 300 ms.
-pub const SILENCE: Duration = Duration::from_millis(300);
-
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Contact {
+    silence: Duration,
     start: Instant,
     /// Milliseconds after `start`.
     last: AtomicU64,
@@ -23,17 +21,12 @@ pub struct Contact {
     gate: watch::Sender<bool>,
 }
 
-impl Default for Contact {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Contact {
-    /// No contact yet: unconfirmed.
+    /// No contact yet: unconfirmed. Contact older than `silence` must be confirmed anew.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(silence: Duration) -> Self {
         Self {
+            silence,
             start: Instant::now(),
             last: AtomicU64::new(0),
             confirmed: AtomicBool::new(false),
@@ -53,6 +46,12 @@ impl Contact {
         self.judge()
     }
 
+    /// The age at which a contact must be confirmed anew.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.silence
+    }
+
     /// Time since the last contact.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -61,7 +60,7 @@ impl Contact {
 
     /// The applied state was confirmed by a read index of the leader, asked for at `asked`, after the gate closed.
     pub fn confirm(&self, asked: Instant) {
-        if asked.elapsed() < SILENCE {
+        if asked.elapsed() < self.silence {
             self.last.store(self.now(), Ordering::Release);
             self.confirmed.store(true, Ordering::Release);
             self.gate.send_replace(true);
@@ -75,7 +74,7 @@ impl Contact {
     }
 
     fn judge(&self) -> bool {
-        if self.age() > SILENCE && self.confirmed.swap(false, Ordering::AcqRel) {
+        if self.age() > self.silence && self.confirmed.swap(false, Ordering::AcqRel) {
             self.gate.send_replace(false);
         }
         self.confirmed.load(Ordering::Acquire)

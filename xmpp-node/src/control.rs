@@ -1,30 +1,35 @@
 //! What the admin API does: each request of [`xmpp_node_api::admin`] on this node.
 //!
-//! Changes of bridges may be asked of any node; changes of membership only of the leader, whom the answer names.
+//! Every change may be asked of any node: those of bridges go through the log, those of membership to the leader.
 
 mod bridges;
+pub(crate) mod forwarding;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use xmpp_core::router::{Command, Limits};
+use xmpp_core::router::Command;
 use xmpp_node_api::admin::{AdminError, Decision, ErrorCode, Member as Named, Request, Response};
 
 use crate::admin::Control;
 use crate::consensus::ConsensusError;
 use crate::consensus::types::Member;
 use crate::node::Node;
+use crate::node::parts::router_limits;
 use crate::sealing::SealingKey;
 
 impl Control for Node {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Response, AdminError>> {
-        Box::pin(self.fulfil(request))
+        Box::pin(self.fulfil_or_forward(request))
     }
 }
 
 impl Node {
     async fn fulfil(&self, request: Request) -> Result<Response, AdminError> {
+        if let Some(fault) = request.fault() {
+            return Err(AdminError::new(ErrorCode::Invalid, fault.to_string()));
+        }
         match request {
             Request::Status {} => return Ok(Response::Status(Box::new(self.status()))),
             Request::MayRestart { name } => return self.may_restart(&name).map(Response::Decision),
@@ -134,13 +139,7 @@ impl Node {
         let key = key.map_err(|error| AdminError::new(ErrorCode::Internal, error.to_string()))?;
         self.belong_to(cluster_id, key)
             .map_err(|error| failure(self, error))?;
-        let limits = Limits {
-            queue_stanzas: u32::try_from(self.settings.limits.session_queue_stanzas)
-                .unwrap_or(u32::MAX),
-            queue_bytes: self.settings.limits.session_queue_bytes as u64,
-            state_bytes: self.settings.limits.state_bytes as u64,
-            ..Limits::default()
-        };
+        let limits = router_limits(&self.settings.limits);
         let domain = &self.settings.domain;
         self.consensus
             .initialize(cluster_id, domain, limits)
@@ -152,7 +151,7 @@ impl Node {
         self.draining.send_replace(on);
         if on {
             match self.consensus.transfer_leader(None).await {
-                Ok(()) | Err(ConsensusError::NotLeader(_)) => {}
+                Ok(()) | Err(ConsensusError::NotLeader(_) | ConsensusError::NoSuccessor) => {}
                 Err(error) => return Err(failure(self, error)),
             }
         }
@@ -226,11 +225,12 @@ fn failure(node: &Node, error: ConsensusError) -> AdminError {
         }
         ConsensusError::AlreadyInitialized => ErrorCode::AlreadyInitialized,
         ConsensusError::UnknownMember => ErrorCode::UnknownMember,
-        ConsensusError::NameTaken(_)
+        ConsensusError::TooManyMembers
+        | ConsensusError::NameTaken(_)
         | ConsensusError::Refused(_)
         | ConsensusError::JoinRefused(_) => ErrorCode::Conflict,
         ConsensusError::Timeout => ErrorCode::Timeout,
-        ConsensusError::Unreachable(_) => ErrorCode::Unavailable,
+        ConsensusError::NoSuccessor | ConsensusError::Unreachable(_) => ErrorCode::Unavailable,
         ConsensusError::Raft(_) => ErrorCode::Internal,
     };
     AdminError::new(code, text)

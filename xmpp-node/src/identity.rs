@@ -27,6 +27,9 @@ struct Stored {
     id: String,
     incarnation: u64,
     cluster_id: Option<String>,
+    /// Through whom the node joins, as long as it does not vote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    joining: Option<String>,
 }
 
 /// The volume cannot be used.
@@ -83,6 +86,7 @@ impl Identity {
                     id: format!("{id:016x}"),
                     incarnation: 1,
                     cluster_id: None,
+                    joining: None,
                 }
             }
             Err(error) => return Err(IdentityError::Io { path, error }),
@@ -120,6 +124,24 @@ impl Identity {
     /// [`IdentityError::Io`].
     pub fn set_cluster_id(&mut self, cluster_id: &str) -> Result<(), IdentityError> {
         self.stored.cluster_id = Some(cluster_id.to_owned());
+        self.store()
+    }
+
+    /// Through whom the node joins, if it did not vote yet when it was last seen.
+    #[must_use]
+    pub fn joining(&self) -> Option<&str> {
+        self.stored.joining.as_deref()
+    }
+
+    /// The node joins through this address from now on, or does not any more.
+    ///
+    /// # Errors
+    /// [`IdentityError::Io`].
+    pub fn set_joining(&mut self, address: Option<&str>) -> Result<(), IdentityError> {
+        if self.joining() == address {
+            return Ok(());
+        }
+        self.stored.joining = address.map(str::to_owned);
         self.store()
     }
 
@@ -213,11 +235,17 @@ mod tests {
             Err(IdentityError::InUse(_))
         ));
         first.set_cluster_id("c1").expect("written");
+        first.set_joining(Some("xmpp1:7222")).expect("written");
         let (id, incarnation) = (first.id(), first.incarnation());
         drop(first);
-        let second = Identity::open(dir.path()).expect("opens");
+        let mut second = Identity::open(dir.path()).expect("opens");
         assert_eq!((second.id(), second.incarnation()), (id, incarnation + 1));
         assert_eq!(second.cluster_id(), Some("c1"));
+        assert_eq!(second.joining(), Some("xmpp1:7222"));
+        second.set_joining(None).expect("written");
+        drop(second);
+        let second = Identity::open(dir.path()).expect("opens");
+        assert_eq!(second.joining(), None);
         second.bury().expect("written");
         let third = Identity::open(dir.path()).expect("opens");
         assert_ne!(third.id(), id);

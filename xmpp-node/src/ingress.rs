@@ -101,6 +101,25 @@ impl Ingress {
         request
     }
 
+    /// Makes a command mean nothing, if it is not on its way yet; returns whether that was so.
+    pub fn withdraw(&self, request: u64) -> bool {
+        let mut inner = self.lock();
+        let at = request
+            .checked_sub(inner.first)
+            .and_then(|at| usize::try_from(at).ok())
+            .filter(|at| *at >= inner.sent && *at < inner.queue.len());
+        let Some(at) = at else {
+            return false;
+        };
+        let nothing = [Command::NodeUp.encode(), Bytes::new()];
+        let size = |[command, raw]: &[Bytes; 2]| command.len() + raw.len();
+        let less = size(&inner.queue[at]) - size(&nothing);
+        inner.queue[at] = nothing;
+        inner.bytes -= less;
+        inner.unsent_bytes -= less;
+        true
+    }
+
     /// The next chunk to send, if there is something to send and room in flight.
     pub fn next_chunk(&self) -> Option<Chunk> {
         let mut guard = self.lock();
@@ -214,6 +233,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use xmpp_core::router::SessionId;
+
     use super::*;
 
     fn ingress() -> Ingress {
@@ -221,6 +242,29 @@ mod tests {
             node: 7,
             incarnation: 3,
         })
+    }
+
+    #[test]
+    fn only_what_is_not_on_its_way_can_be_withdrawn() {
+        let ingress = ingress();
+        let detach = Command::Detach {
+            session: SessionId(7),
+            stream: 1,
+            closed: false,
+        };
+        let sent = ingress.propose(&detach);
+        ingress.next_chunk().expect("two commands wait");
+        assert!(!ingress.withdraw(sent));
+        let unsent = ingress.propose(&detach);
+        assert!(!ingress.withdraw(unsent + 1), "there is no such command");
+        assert!(ingress.withdraw(unsent));
+        // The number stays taken, as commands are consecutive.
+        let chunk = ingress.next_chunk().expect("one waits");
+        assert_eq!((chunk.header.first, chunk.header.count), (unsent, 1));
+        assert_eq!(chunk.pieces[1], Command::NodeUp.encode());
+        ingress.applied(unsent);
+        assert_eq!(ingress.waiting(), (0, 0));
+        assert!(!ingress.withdraw(unsent), "it is applied");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The server: everything that awaits. Listeners, streams, consensus, admin API, metrics and the `xmpp` command line.
 //!
-//! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired), [`connection`],
+//! In reading order: [`settings`] and [`tls`] (what the node is told), [`node`] (how it is wired),
+//! [`listener`], [`admission`] and [`throttle`] (who comes in), [`connection`],
 //! [`ingress`], [`consensus`], [`applied`] and [`egress`] (the path of a stanza), [`peer`] (between nodes).
 
 pub mod admin;
@@ -16,8 +17,10 @@ pub mod status;
 
 pub use node::run;
 
+pub mod admission;
 pub mod connection;
 pub mod listener;
+pub mod throttle;
 
 pub mod ingress;
 

@@ -4,6 +4,7 @@
 //! becomes one. Figures that the status has too are set from it by [`Metrics::observe`], so the two cannot disagree;
 //! the others are counted where they happen.
 
+mod labels;
 mod register;
 
 use std::sync::atomic::Ordering;
@@ -16,8 +17,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use xmpp_core::error::StanzaCondition;
 use xmpp_node_api::config::Limits;
 use xmpp_node_api::status::{BridgeState, Ledger, MemberRole, NodeRole, NodeStatus};
+
+use labels::{Condition, OutcomeLabel};
+pub use labels::{Outcome, StreamEnd};
 
 /// Content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,33 +36,24 @@ pub struct Metrics {
     pub unauthenticated: Gauge,
     /// Streams that are bound to a session.
     pub streams: Gauge,
-    /// Connections refused before the first byte because a limit was reached, by the limit's name.
+    /// Connections that a limit refused at once, or closed for want of a place, by the limit's name.
     pub refused: Family<Named, Counter>,
-    /// Streams that ended, by stream error condition; `none` for an orderly end, `lost` for a broken connection.
-    pub streams_closed: Family<Condition, Counter>,
-    /// Stanzas answered with an error, by stanza error condition.
-    pub rejects: Family<Condition, Counter>,
+    /// Handshakes of components.
+    handshakes: Family<OutcomeLabel, Counter>,
+    streams_closed: Family<Condition, Counter>,
+    rejects: Family<Condition, Counter>,
 
-    /// Time from reading a stanza to its being applied, on the node that read it.
-    pub accept_seconds: Histogram,
-    /// Log entries proposed here that carried stanzas.
-    pub batches: Counter,
-    /// Stanzas in such an entry.
-    pub batch_stanzas: Histogram,
-    /// Bytes of such an entry.
-    pub batch_bytes: Histogram,
-    /// Time of one fsync of the log.
-    pub fsync_seconds: Histogram,
+    accept_seconds: Histogram,
+    batches: Counter,
+    batch_stanzas: Histogram,
+    batch_bytes: Histogram,
+    fsync_seconds: Histogram,
 
-    /// Bytes of log segments on disk.
+    /// Bytes of the log's entries that are not purged; they are in memory as well as on disk.
     pub log_bytes: Gauge,
     /// Log index of the last snapshot.
     pub snapshot_index: Gauge,
-    /// Bytes of the last snapshot.
-    pub snapshot_bytes: Gauge,
-    /// Snapshots taken or received.
-    pub snapshots: Counter,
-    /// Bytes of the replicated state, queues included.
+    /// Bytes that wait in all queues, as `limits.state_bytes` counts them.
     pub state_bytes: Gauge,
     /// Times that another node, or this one, began to lead as seen here.
     pub leader_changes: Counter,
@@ -67,13 +63,6 @@ pub struct Metrics {
     sessions: SessionMetrics,
     reload_failures: Counter,
     certificate_expiry: Family<Certificate, Gauge>,
-}
-
-/// Label `condition`: an RFC 6120 error condition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Condition {
-    /// Its element name.
-    pub condition: &'static str,
 }
 
 /// Label `name`: a limit of the configuration.
@@ -145,6 +134,7 @@ impl Metrics {
             unauthenticated: Gauge::default(),
             streams: Gauge::default(),
             refused: Family::default(),
+            handshakes: Family::default(),
             streams_closed: Family::default(),
             rejects: Family::default(),
             // 0.25 ms to 4 s: a commit takes about 1 ms, an election some hundred.
@@ -156,8 +146,6 @@ impl Metrics {
             fsync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             log_bytes: Gauge::default(),
             snapshot_index: Gauge::default(),
-            snapshot_bytes: Gauge::default(),
-            snapshots: Counter::default(),
             state_bytes: Gauge::default(),
             leader_changes: Counter::default(),
             ledger: LedgerMetrics::default(),
@@ -167,7 +155,18 @@ impl Metrics {
             certificate_expiry: Family::default(),
         };
         metrics.register(limits);
+        metrics.begin();
         metrics
+    }
+
+    /// Counters with a closed set of labels begin at 0, or their first event would be no increase to whoever scrapes.
+    fn begin(&self) {
+        for name in LIMITS {
+            drop(self.refused.get_or_create(&Named { name }));
+        }
+        for outcome in [Outcome::Proved, Outcome::Failed, Outcome::Throttled] {
+            drop(self.handshakes.get_or_create(&outcome.label()));
+        }
     }
 
     /// Sets everything that the status knows.
@@ -205,13 +204,40 @@ impl Metrics {
             .store(failures, Ordering::Relaxed);
     }
 
+    /// Notes a handshake.
+    pub fn handshake(&self, outcome: Outcome) {
+        self.handshakes.get_or_create(&outcome.label()).inc();
+    }
+
+    /// Notes that a connection lost its place among the unauthenticated to another address.
+    pub fn displaced(&self) {
+        let name = "unauthenticated";
+        self.refused.get_or_create(&Named { name }).inc();
+    }
+
     /// Notes one fsync of the log.
     pub fn observe_fsync(&self, took: Duration) {
         self.fsync_seconds.observe(took.as_secs_f64());
     }
 
-    /// Notes one log entry with stanzas.
-    pub fn observe_batch(&self, stanzas: usize, bytes: usize) {
+    /// Notes the end of a stream.
+    pub fn stream_closed(&self, end: StreamEnd) {
+        self.streams_closed.get_or_create(&end.label()).inc();
+    }
+
+    /// Notes a stanza that is answered with an error as soon as it is read.
+    pub fn rejected(&self, condition: StanzaCondition) {
+        let condition = condition.as_str();
+        self.rejects.get_or_create(&Condition { condition }).inc();
+    }
+
+    /// Notes how long stanzas that were read together took to be applied.
+    pub fn accepted(&self, took: Duration) {
+        self.accept_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Notes one log entry with stanzas that was applied.
+    pub fn observe_batch(&self, stanzas: u64, bytes: usize) {
         self.batches.inc();
         self.batch_stanzas.observe(stanzas as f64);
         self.batch_bytes.observe(bytes as f64);
@@ -301,6 +327,14 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Limits by which a connection may be refused, see [`crate::admission`].
+const LIMITS: [&str; 4] = [
+    "connections",
+    "connections_per_address",
+    "unauthenticated",
+    "unauthenticated_per_address",
+];
+
 const ROLES: [(NodeRole, &str); 5] = [
     (NodeRole::Leader, "leader"),
     (NodeRole::Follower, "follower"),
@@ -329,6 +363,8 @@ mod tests {
             "xmpp_unaccounted 0",
             "xmpp_accepted_total 0",
             "xmpp_fsync_seconds_count 0",
+            "xmpp_refused_total{name=\"connections\"} 0",
+            "xmpp_handshakes_total{outcome=\"throttled\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

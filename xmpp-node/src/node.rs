@@ -4,8 +4,9 @@
 //! quorum confirms its id. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
 //! links counting as lost.
 
+mod leaving;
 mod membership;
-mod parts;
+pub(crate) mod parts;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,28 +17,34 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
 use xmpp_node_api::status::Readiness;
 
 use crate::admin;
 use crate::admin::health::Health;
+use crate::admission::Admission;
 use crate::applied::Applied;
 use crate::connection::{StreamContext, Welcome};
-use crate::consensus::{Consensus, ConsensusError, Local, Parts};
+use crate::consensus::{Consensus, Local, Parts};
 use crate::contact::Contact;
 use crate::control::control;
+use crate::control::forwarding::Answers;
 use crate::identity::Identity;
 use crate::ingress::Ingress;
-use crate::listener::{self, Admission};
+use crate::listener;
 use crate::metrics::Metrics;
-use crate::peer::{self, Hello, Peers};
+use crate::peer::{Hello, Peers};
 use crate::settings::Settings;
 use crate::status::Since;
+use crate::throttle::Throttle;
 use crate::tls;
 use membership::adopt;
-use parts::{PeerPort, bind, raise_file_limit, stream_limits, timing};
+use parts::{
+    PeerPort, admission_bounds, bind, peer_settings, raise_file_limit, stream_limits,
+    throttle_policy, timing,
+};
 
 /// How often quorum and readiness are looked at.
 const WELCOME_PERIOD: Duration = Duration::from_millis(50);
@@ -52,7 +59,8 @@ pub struct Node {
     pub(crate) started: Instant,
     pub(crate) draining: watch::Sender<bool>,
     pub(crate) since: Since,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
+    admission: Arc<Admission>,
     joining: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     removed: CancellationToken,
@@ -126,12 +134,13 @@ impl Node {
         let peers = Peers::new(
             hello,
             Arc::new(PeerPort(Arc::clone(&settings.tls))),
-            peer::Settings::default(),
+            peer_settings(&settings),
         );
+        let metrics = Arc::new(Metrics::new(&settings.limits));
         let (applied, ingress, contact) = (
-            Arc::new(Applied::new(at)),
+            Arc::new(Applied::new(at, Arc::clone(&metrics))),
             Arc::new(Ingress::new(at)),
-            Arc::new(Contact::new()),
+            Arc::new(Contact::new(settings.timing.silence)),
         );
         let local = Local {
             id: at.node,
@@ -143,6 +152,7 @@ impl Node {
             ingress: Arc::clone(&ingress),
             contact: Arc::clone(&contact),
             sealing: Arc::clone(&sealing),
+            metrics: Arc::clone(&metrics),
             member: identity.cluster_id().is_some(),
         };
         let consensus = Consensus::open(
@@ -164,6 +174,8 @@ impl Node {
             },
             limits: stream_limits(&settings),
             welcome: watch::Sender::new(Welcome::Open),
+            throttle: Mutex::new(Throttle::new(throttle_policy(&settings))),
+            metrics: Arc::clone(&metrics),
         });
         info!(
             name = settings.name,
@@ -171,7 +183,7 @@ impl Node {
             incarnation = at.incarnation,
             "node"
         );
-        let metrics = Metrics::new(&settings.limits);
+        let admission = Admission::new(admission_bounds(&settings.limits));
         Ok(Arc::new(Self {
             settings,
             consensus,
@@ -181,6 +193,7 @@ impl Node {
             started: Instant::now(),
             draining: watch::Sender::new(false),
             since: Since::default(),
+            admission,
             metrics,
             joining: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
@@ -197,27 +210,30 @@ impl Node {
             None => None,
         };
         let peer = bind(listen.peer, "peer.listen")?;
-        let (peers, service) = (self.peers.clone(), self.consensus.service());
+        let (peers, service) = (
+            self.peers.clone(),
+            Arc::new(Answers {
+                node: Arc::clone(self),
+                consensus: self.consensus.service(),
+            }),
+        );
         tasks.spawn(async move { peers.serve(peer, service).await });
         self.consensus.run(tasks, &self.stop);
-        let admission = Admission::new(
-            limits.connections,
-            limits.connections_per_address,
-            limits.unauthenticated,
-            limits.handshake_timeout,
-        );
+        let shared = listener::Shared {
+            context: Arc::clone(&self.streams),
+            admission: Arc::clone(&self.admission),
+            handshake: limits.handshake_timeout,
+            tasks: tasks.clone(),
+        };
         let tls = Some(self.settings.tls.component_server());
         for (listener, tls) in [Some((component, tls)), plain.map(|plain| (plain, None))]
             .into_iter()
             .flatten()
         {
-            let (streams, admission) = (Arc::clone(&self.streams), Arc::clone(&admission));
             tasks.spawn(listener::accept(
                 listener,
                 tls,
-                streams,
-                admission,
-                tasks.clone(),
+                shared.clone(),
                 self.stop.clone(),
             ));
         }
@@ -250,6 +266,7 @@ impl Node {
         }
         self.spawn(tasks, Self::belong);
         self.spawn(tasks, Self::welcome);
+        self.spawn(tasks, Self::compare);
         // Every 10 s, on SIGHUP, and on request (`reload`).
         tasks.spawn(tls::watch(
             Arc::clone(&self.settings.tls),
@@ -283,8 +300,14 @@ impl Node {
             .streams
             .set(count(self.streams.applied.streams()));
         self.metrics
+            .unauthenticated
+            .set(count(self.admission.unproved()));
+        self.metrics
             .log_bytes
             .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
+        self.metrics
+            .snapshot_index
+            .set(i64::try_from(self.consensus.snapshot_index()).unwrap_or(i64::MAX));
         let queued = self.streams.applied.router().queued_bytes();
         self.metrics
             .state_bytes
@@ -355,25 +378,5 @@ impl Node {
             return Err("no contact with a leader and its quorum");
         }
         Ok(())
-    }
-
-    /// Planned stop: leadership goes first, then the peers, then what they still had under way is seen applied.
-    async fn leave(&self) {
-        let patience = self.settings.timing.stop_timeout;
-        self.draining.send_replace(true);
-        if let Err(error) = self.consensus.transfer_leader(None).await
-            && !matches!(error, ConsensusError::NotLeader(_))
-        {
-            warn!(%error, "leadership could not be handed over");
-        }
-        self.streams.welcome.send_replace(Welcome::Shut);
-        let gone = async {
-            while self.streams.applied.streams() > 0 || self.streams.ingress.waiting().0 > 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if timeout(patience, gone).await.is_err() {
-            error!("stopped with streams or commands under way");
-        }
     }
 }

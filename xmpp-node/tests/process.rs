@@ -1,7 +1,8 @@
 //! The two binaries as processes: what they print and how they exit.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 
@@ -94,6 +95,32 @@ fn check_tells_every_fault_with_file_key_and_reason() {
     }
     assert_eq!(told.lines().count(), keys.len(), "{told}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_node_stops_when_whoever_started_it_is_gone() {
+    let dir = good();
+    let ports = "[admin]\nlisten = \"off\"\n[metrics]\nlisten = \"off\"\n";
+    let config = CONFIG
+        .replace("[component]", "[component]\nlisten = \"127.0.0.1:0\"")
+        .replace("[peer]", "[peer]\nlisten = \"127.0.0.1:0\"");
+    write(dir.path(), "node.toml", &(config + ports));
+    let mut node = Command::new(env!("CARGO_BIN_EXE_xmpp-node"))
+        .args(["--exit-with-parent", "--config", &path(&dir)])
+        .env_remove("XMPP_CONFIG")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary was built");
+    let mut log = BufReader::new(node.stderr.take().expect("a pipe")).lines();
+    let mut line = || log.next().expect("it goes on").expect("text");
+    // Its first line: it runs, and its input is open.
+    while !line().contains("name=\"xmpp1\"") {}
+    assert!(node.try_wait().expect("it is ours").is_none());
+    drop(node.stdin.take());
+    while !line().contains("standard input ended: stopping") {}
+    let status = node.wait().expect("it is ours");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::timeout;
-use xmpp_node_api::status::{MemberRole, NodeStatus};
+use xmpp_node_api::status::{MemberRole, NodeRole, NodeStatus};
 use xmpp_tests::lab::{Lab, PATIENCE, progress, until};
 use xmpp_tests::measure::resident;
 
@@ -207,4 +207,49 @@ async fn an_idle_node_is_small() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_stop_together_do_not_wait_for_each_other() -> Result<()> {
+    // So long that a node which waits for it is still there when patience ends.
+    let stop = std::time::Duration::from_secs(600);
+    let lab = Lab::tuned(move |config| config.timing.stop_timeout = stop).await?;
+    let run = lab.traffic(&BRIDGES, 600).await?;
+    let stop = |node| lab.cluster.terminate(node, PATIENCE);
+    tokio::join!(stop(0), stop(1), stop(2));
+    for node in 0..3 {
+        let process = lab.cluster.process(node).context("it was started")?;
+        let status = process.exit().context("it ended")?;
+        ensure!(status.success(), "{status}: {}", process.tail());
+        let log = lab.log(node)?;
+        for fault in ["could not be handed over", "under way"] {
+            ensure!(!log.contains(fault), "{}", process.tail());
+        }
+    }
+    run.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_restarted_while_it_learns_goes_on_until_it_votes() -> Result<()> {
+    let lab = Lab::start().await?;
+    let node = lab.follower().await?;
+    // The moment in which it learns is short: it may vote already when it is killed.
+    for _ in 0..10 {
+        lab.cluster.kill(node).await;
+        std::fs::remove_dir_all(&lab.cluster.sites()[node].dir)?;
+        lab.cluster.start_node(node)?;
+        let learns = async || {
+            let status = lab.status(node).await;
+            status.is_ok_and(|status| matches!(status.role, NodeRole::Learner | NodeRole::Follower))
+        };
+        until("it learns", learns).await?;
+        let role = lab.status(node).await?.role;
+        lab.cluster.restart(node).await?;
+        no_ghosts(&lab.all().await?)?;
+        if role == NodeRole::Learner {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("it was never killed while it learned")
 }

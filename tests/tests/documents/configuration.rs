@@ -124,7 +124,9 @@ fn page() -> Result<String> {
          ```toml\n{example}```\n\n\
          Relative paths are relative to the directory of the file. Durations are strings such as `\"150ms\"`, `\"30s\"`, `\"10m\"`; sizes\n\
          are bytes. No key holds a secret: keys are named by their files, and the secrets of bridges are in the replicated state.\n\
-         The limits and timing of all nodes of a cluster should be the same; whoever leads decides by its own.\n"
+         The limits and timing of all nodes of a cluster should be the same: a node goes by its own, and `detach_timeout` is the leader's.\n\
+         Three limits are different: `session_queue_stanzas`, `session_queue_bytes` and `state_bytes` are part of the replicated state\n\
+         from `initialize` on. To change them in the file has no effect then; a node that has other ones says so when it starts.\n"
     );
     for (section, _, _) in SECTIONS {
         write!(

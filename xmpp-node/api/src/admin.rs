@@ -5,6 +5,7 @@
 //! Requests that change the cluster may be sent to any node; one that cannot reach the leader for the caller answers
 //! [`ErrorCode::NotLeader`] with the leader's address. All requests may be repeated safely.
 
+mod check;
 mod error;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::check::{MAX_SECRET_BYTES, MAX_VOTERS};
 pub use self::error::{AdminError, ErrorCode};
 use crate::address::HostPort;
 use crate::status::{NodeId, NodeStatus};

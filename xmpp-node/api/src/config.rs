@@ -32,7 +32,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::check::{Bounds, Fault, bounds, domain_fault, name_fault};
+pub use self::check::{Bounds, Fault, bounds, cluster_id_fault, domain_fault, name_fault};
 pub use self::limits::Limits;
 pub use self::timing::Timing;
 use crate::address::HostPort;

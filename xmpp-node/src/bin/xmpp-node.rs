@@ -30,6 +30,10 @@ struct Arguments {
     /// Only check the configuration and the files that it names.
     #[arg(long)]
     check: bool,
+    /// Stop, as on SIGTERM, when standard input ends: whoever starts the node holds the other end of a pipe, and the node does
+    /// not outlive it, however it ends.
+    #[arg(long)]
+    exit_with_parent: bool,
     /// What to log, such as `info` or `warn,xmpp_node=debug`.
     #[arg(long, value_name = "FILTER", env = "XMPP_LOG", default_value = "info,openraft=error", value_parser = filter)]
     log_filter: String,
@@ -59,14 +63,25 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    match runtime.block_on(serve(settings)) {
+    match runtime.block_on(serve(settings, arguments.exit_with_parent)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format_args!("{error:#}")),
     }
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, exit_with_parent: bool) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
+    if exit_with_parent {
+        let gone = shutdown.clone();
+        // The runtime's own reader of standard input would keep the process from ending.
+        std::thread::Builder::new()
+            .name("parent".to_owned())
+            .spawn(move || {
+                let ended = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                tracing::info!(?ended, "standard input ended: stopping");
+                gone.cancel();
+            })?;
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let asked = shutdown.clone();

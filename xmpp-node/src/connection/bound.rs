@@ -60,7 +60,7 @@ impl Bound {
             .filter(|session| session.is_served_by(at, self.stream))
         else {
             self.ended = true;
-            let condition = self.why_ended(&router);
+            let condition = why_ended(&router, &self.domain, self.session);
             info!(
                 bridge = self.domain,
                 session = shown(self.session),
@@ -76,18 +76,10 @@ impl Bound {
             self.probed = true;
             self.ask_for_life(context, start, out);
         }
-        self.window.taken(taken).then_some(Input::Taken(taken))
-    }
-
-    fn why_ended(&self, router: &Router) -> StreamCondition {
-        if router.bridge(&self.domain).is_none() {
-            return StreamCondition::HostGone;
-        }
-        match router.session(self.session) {
-            // This node was declared down; the peer resumes elsewhere.
-            Some(session) if session.attached.is_none() => StreamCondition::SystemShutdown,
-            _ => StreamCondition::Conflict,
-        }
+        let news = self
+            .window
+            .taken(taken, |took| context.metrics.accepted(took));
+        news.then_some(Input::Taken(taken))
     }
 
     pub(super) fn submit(&mut self, ingress: &Ingress) {
@@ -170,5 +162,17 @@ impl Bound {
         if self.question_end.take_if(|end| *end <= position).is_some() {
             self.confirmation.sent(start.elapsed());
         }
+    }
+}
+
+/// Why a stream does not serve a session any more.
+pub(super) fn why_ended(router: &Router, domain: &str, session: SessionId) -> StreamCondition {
+    if router.bridge(domain).is_none() {
+        return StreamCondition::HostGone;
+    }
+    match router.session(session) {
+        // The node was declared down, or an older request of the peer came late; it resumes again.
+        Some(session) if session.attached.is_none() => StreamCondition::SystemShutdown,
+        _ => StreamCondition::Conflict,
     }
 }

@@ -5,27 +5,33 @@
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
 
 mod bound;
+mod ending;
 mod outgoing;
+mod proof;
 mod serving;
 mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::{Framer, Limits};
-use xmpp_core::handshake;
 use xmpp_core::stream::component::{Action, ComponentStream, Input, Server, handled_too_high};
 
+use crate::admission::{Source, Unproved};
 use crate::applied::Applied;
 use crate::contact::Contact;
 use crate::ingress::Ingress;
+use crate::metrics::{Metrics, StreamEnd};
 use crate::sealing::{self, SealingKey};
+use crate::throttle::Throttle;
+use ending::close;
 use outgoing::Outgoing;
+use proof::Proof;
 use serving::Serving;
 
 /// Bytes asked for in one read.
@@ -51,6 +57,8 @@ pub struct StreamLimits {
     pub answer: Duration,
     /// How long a stream may be silent before it is asked for a sign of life.
     pub idle: Duration,
+    /// How long a plain component may leave a ping unanswered before delivery counts when written.
+    pub barrier: Duration,
 }
 
 /// Whether streams are welcome.
@@ -79,28 +87,32 @@ pub struct StreamContext {
     pub limits: StreamLimits,
     /// Whether streams are welcome.
     pub welcome: watch::Sender<Welcome>,
+    /// Who failed with handshakes.
+    pub throttle: Mutex<Throttle>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
-/// Serves one stream until it is over. The peer must have proved a secret by `prove_by`; `unproved` is given back once it has
-/// and is bound.
+/// Serves one stream until it is over. The peer must have proved a secret by `prove_by`; `unproved` is given back once it has.
 pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     context: Arc<StreamContext>,
-    unproved: OwnedSemaphorePermit,
+    unproved: Unproved,
     prove_by: Instant,
 ) {
+    let source = unproved.source();
     let mut unproved = Some(unproved);
     let Ok(id) = stream_id() else { return };
     let mut welcome = context.welcome.subscribe();
     let (mut reader, mut writer) = tokio::io::split(socket);
-    let mut connection = Connection::new(context, id, prove_by);
+    let mut connection = Connection::new(context, source, id, prove_by);
     let mut flushed = true;
     loop {
         if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
             connection.close(StreamError::new(StreamCondition::SystemShutdown));
         }
         let reading = connection.advance();
-        if connection.machine.is_established() {
+        if connection.proved {
             unproved = None;
         }
         if connection.finished {
@@ -132,6 +144,11 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             () = serving.changed() => false,
             _ = welcome.changed() => false,
+            () = displaced(unproved.as_ref()) => {
+                connection.context.metrics.displaced();
+                connection.close(StreamError::new(StreamCondition::ResourceConstraint));
+                false
+            }
             () = sleep_until(deadline) => false,
         };
         if heard {
@@ -140,6 +157,10 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
     let detached = connection.detach();
     drop(unproved);
+    connection
+        .context
+        .metrics
+        .stream_closed(connection.ending());
     if let Some(request) = detached
         && connection.closed_by_peer
     {
@@ -149,23 +170,12 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
 }
 
-/// Writes what is left, says `close_notify`, then reads on until the peer closes too (RFC 6120, 4.4).
-async fn close<R, W>(reader: &mut R, writer: &mut W, mut connection: Connection)
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let goodbye = async {
-        while !connection.out.is_empty() {
-            connection.out.put(writer).await?;
-        }
-        writer.shutdown().await
-    };
-    if goodbye.await.is_err() {
-        return;
+/// Waits until somebody else needs the place of a peer that has proved nothing yet.
+async fn displaced(unproved: Option<&Unproved>) {
+    match unproved {
+        Some(unproved) => unproved.displaced().await,
+        None => std::future::pending().await,
     }
-    let mut rest = [0; 1024];
-    while reader.read(&mut rest).await.is_ok_and(|read| read > 0) {}
 }
 
 /// 128 random bits (P01).
@@ -175,6 +185,9 @@ fn stream_id() -> Result<String, sealing::SealingError> {
 
 struct Connection {
     context: Arc<StreamContext>,
+    source: Source,
+    /// The peer knows a secret.
+    proved: bool,
     machine: ComponentStream,
     framer: Framer,
     out: Outgoing,
@@ -189,7 +202,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(context: Arc<StreamContext>, id: String, prove_by: Instant) -> Self {
+    fn new(context: Arc<StreamContext>, source: Source, id: String, prove_by: Instant) -> Self {
         let now = Instant::now();
         Self {
             machine: ComponentStream::new(context.server.clone(), id),
@@ -203,6 +216,8 @@ impl Connection {
             finished: false,
             closed_by_peer: false,
             context,
+            source,
+            proved: false,
         }
     }
 
@@ -248,12 +263,7 @@ impl Connection {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Write(text) => self.out.bytes.extend_from_slice(text.as_bytes()),
-            Action::Verify { domain, presented } => {
-                let generation = self.verify(&domain, &presented);
-                self.negotiate_by = Instant::now() + self.context.limits.enable;
-                // The machine waits for this answer in its next input; it is known at once.
-                self.input(Input::Verified(generation));
-            }
+            Action::Verify { domain, presented } => self.verify(&domain, &presented),
             Action::Bind {
                 domain,
                 generation,
@@ -270,7 +280,12 @@ impl Connection {
             } => {
                 self.serving = Serving::resume(&self.context, domain, generation, session, h);
             }
-            Action::Submit { stanza, to, reject } => self.serving.take(&stanza, &to, reject),
+            Action::Submit { stanza, to, reject } => {
+                if let Some(condition) = reject {
+                    self.context.metrics.rejected(condition);
+                }
+                self.serving.take(&stanza, &to, reject);
+            }
             Action::PingAnswered(number) => self.serving.answered(number),
             Action::Acknowledged(h) => {
                 if let Err(sent) = self.serving.acknowledged(h) {
@@ -284,33 +299,28 @@ impl Connection {
         }
     }
 
-    /// Compares a handshake with the secrets of a bridge, doing the same work when there is no such bridge (P43).
-    fn verify(&self, domain: &str, presented: &str) -> Option<u32> {
-        use secrecy::ExposeSecret as _;
-        let sealing = self.context.sealing.load();
-        let secrets = self
-            .context
-            .applied
-            .router()
-            .bridge(domain)
-            .map(|bridge| bridge.secrets.clone())
-            .unwrap_or_default();
-        let mut found = None;
-        for secret in &secrets {
-            let opened = sealing
-                .as_ref()
-                .and_then(|key| key.open(domain, &secret.sealed).ok());
-            let matches = opened.is_some_and(|opened| {
-                handshake::verify(self.machine.id(), opened.expose_secret(), presented)
-            });
-            if matches {
-                found = Some(secret.generation);
+    /// The machine waits for the answer in its next input; it is known at once.
+    fn verify(&mut self, domain: &str, presented: &str) {
+        let proof = proof::check(
+            &self.context,
+            self.source,
+            self.machine.id(),
+            domain,
+            presented,
+        );
+        match proof {
+            Proof::Right(generation) => {
+                self.proved = true;
+                self.negotiate_by = Instant::now() + self.context.limits.enable;
+                self.input(Input::Verified(Some(generation)));
+            }
+            Proof::Wrong => self.input(Input::Verified(None)),
+            Proof::TooEarly(wait) => {
+                let seconds = wait.as_secs() + 1;
+                let text = format!("too many failed handshakes, try again in {seconds} s");
+                self.close(StreamError::new(StreamCondition::PolicyViolation).with_text(text));
             }
         }
-        if secrets.is_empty() {
-            let _ = handshake::verify(self.machine.id(), b"no such bridge", presented);
-        }
-        found
     }
 
     fn tick(&mut self) {
@@ -356,6 +366,15 @@ impl Connection {
     /// A node that may have been declared down says nothing to a bound peer.
     fn may_write(&self) -> bool {
         !self.machine.is_established() || self.context.contact.is_open()
+    }
+
+    fn ending(&self) -> StreamEnd {
+        match (self.machine.error(), self.finished) {
+            (Some(condition), _) => StreamEnd::Error(condition),
+            (None, false) => StreamEnd::Lost,
+            (None, true) if self.closed_by_peer => StreamEnd::Closed,
+            (None, true) => StreamEnd::PeerError,
+        }
     }
 
     fn has_header(&self) -> bool {

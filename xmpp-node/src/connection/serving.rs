@@ -11,7 +11,7 @@ use xmpp_core::stanza::Stanza;
 use xmpp_core::stream::component::Input;
 use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
 
-use super::bound::Bound;
+use super::bound::{Bound, why_ended};
 use super::outgoing::Outgoing;
 use super::window::{Window, shown};
 use super::{StreamContext, StreamLimits};
@@ -123,9 +123,14 @@ impl Serving {
                     if waits(&router, asked) {
                         return None;
                     }
-                    drop(router);
-                    // Its decision was part of a snapshot, or it was undone at once: the peer may try again.
-                    return Some(self.refused(context, Refusal::ItemNotFound));
+                    if router.session(asked.session).is_none() {
+                        drop(router);
+                        return Some(self.refused(context, Refusal::ItemNotFound));
+                    }
+                    // It was undone at once, or its decision was part of a snapshot. The session is there, so the peer
+                    // must not be told that it cannot be resumed: it would repeat what was taken.
+                    let condition = why_ended(&router, &asked.domain, asked.session);
+                    return Some(Input::Close(StreamError::new(condition)));
                 };
                 let taken = session.taken;
                 let mode = if asked.managed {
@@ -138,7 +143,8 @@ impl Serving {
                     domain: std::mem::take(&mut asked.domain),
                     stream: asked.request,
                     signal: Arc::clone(&asked.signal),
-                    confirmation: Confirmation::new(mode, session.queue.confirmed()),
+                    confirmation: Confirmation::new(mode, session.queue.confirmed())
+                        .with_silence(context.limits.barrier),
                     window: Window::new(taken),
                     packer: StanzaPacker::default(),
                     scratch: String::new(),
@@ -324,7 +330,12 @@ impl Serving {
             Self::Bound(bound) => (bound.session, &bound.signal, bound.stream),
         };
         context.applied.unwatch_session(session, signal);
-        let over = matches!(&self, Self::Bound(bound) if bound.ended);
+        // What was asked for and not sent, as without a quorum, must not come true when nobody waits for it any more.
+        let over = match &self {
+            Self::Bound(bound) => bound.ended,
+            Self::Asked(asked) => context.ingress.withdraw(asked.request),
+            Self::Nothing => true,
+        };
         let detach = Command::Detach {
             session,
             stream,

@@ -1,7 +1,9 @@
 //! What a stream read and the cluster has not accepted yet.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use xmpp_core::router::SessionId;
 
 use super::StreamLimits;
@@ -12,7 +14,16 @@ pub(super) struct Window {
     submitted: u64,
     taken: u64,
     bytes: u64,
-    groups: VecDeque<(u64, u64)>,
+    groups: VecDeque<Group>,
+}
+
+/// What was submitted together.
+#[derive(Debug)]
+struct Group {
+    /// Stanzas submitted with it.
+    upto: u64,
+    bytes: u64,
+    submitted: Instant,
 }
 
 impl Window {
@@ -29,21 +40,20 @@ impl Window {
     pub(super) fn submit(&mut self, stanzas: u64, bytes: u64) {
         self.submitted += stanzas;
         self.bytes += bytes;
-        self.groups.push_back((self.submitted, bytes));
+        self.groups.push_back(Group {
+            upto: self.submitted,
+            bytes,
+            submitted: Instant::now(),
+        });
     }
 
-    /// Accepted so far; whether that is news.
-    pub(super) fn taken(&mut self, taken: u64) -> bool {
+    /// Accepted so far; whether that is news. `accepted` is told how long each group that is accepted now took.
+    pub(super) fn taken(&mut self, taken: u64, mut accepted: impl FnMut(Duration)) -> bool {
         let news = taken != self.taken;
         self.taken = taken;
-        while let Some((_, bytes)) = self
-            .groups
-            .front()
-            .copied()
-            .filter(|(upto, _)| *upto <= taken)
-        {
-            self.bytes -= bytes;
-            self.groups.pop_front();
+        while let Some(group) = self.groups.pop_front_if(|group| group.upto <= taken) {
+            self.bytes -= group.bytes;
+            accepted(group.submitted.elapsed());
         }
         news
     }

@@ -36,7 +36,7 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
 fn quorum_is_fresh(consensus: &Consensus) -> bool {
     let metrics = consensus.raft.data_metrics();
     let acked = metrics.borrow_watched().last_quorum_acked;
-    acked.is_some_and(|acked| acked.elapsed() < crate::contact::SILENCE / 2)
+    acked.is_some_and(|acked| acked.elapsed() < consensus.contact.silence() / 2)
 }
 
 async fn read_index_applied(consensus: &Consensus) -> Option<()> {

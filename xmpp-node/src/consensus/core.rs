@@ -30,9 +30,13 @@ pub(super) async fn follow(consensus: Arc<Consensus>) {
             )
         };
         consensus.peers.set_members(members);
-        consensus
-            .leadership
-            .send_if_modified(|known| std::mem::replace(known, now) != now);
+        consensus.leadership.send_if_modified(|known| {
+            let before = std::mem::replace(known, now);
+            if now.leader.is_some() && (before.leader, before.term) != (now.leader, now.term) {
+                consensus.metrics.leader_changes.inc();
+            }
+            before != now
+        });
         if metrics.changed().await.is_err() {
             return;
         }

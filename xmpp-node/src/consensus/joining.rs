@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tracing::warn;
 
+use xmpp_node_api::address::HostPort;
+use xmpp_node_api::config::name_fault;
+
 use super::members::PATIENCE;
 use super::types::Member;
 use super::{Consensus, ConsensusError, rpc};
@@ -72,6 +75,13 @@ pub(super) async fn answer_join(consensus: &Arc<Consensus>, body: &[u8]) -> Opti
     Some(rpc::encode(&consensus.join_step(request).await))
 }
 
+/// What must not get into the membership, which every node holds.
+fn fault(member: &Member) -> Option<String> {
+    let name = name_fault(&member.name).map(|rule| format!("name: {rule}"));
+    let peer = || member.peer.parse::<HostPort>().err();
+    name.or_else(|| peer().map(|error| format!("address: {error}")))
+}
+
 impl Consensus {
     /// One step on the way of a node to membership; asked again until it votes.
     async fn join_step(&self, request: JoinRequest) -> JoinAnswer {
@@ -80,6 +90,9 @@ impl Consensus {
                 Some(leader) => JoinAnswer::Elsewhere(leader.peer),
                 None => JoinAnswer::Refused("this node knows of no leader".to_owned()),
             };
+        }
+        if let Some(fault) = fault(&request.member) {
+            return JoinAnswer::Refused(fault);
         }
         let Some(welcome) = self.welcome() else {
             return JoinAnswer::Refused("the cluster is not configured yet".to_owned());

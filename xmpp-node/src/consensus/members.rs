@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver as _;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 use xmpp_core::router::{Command, Limits};
 
@@ -18,6 +18,12 @@ use super::{Consensus, ConsensusError, rpc};
 
 /// How long one change may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// The most members of a group, voters and learners: far more than gain anything.
+pub(super) const MAX_MEMBERS: usize = 32;
+/// How long one attempt to hand leadership over may take.
+const TRANSFER: Duration = Duration::from_millis(700);
+/// How often it is looked at whether those who are waited for are still there.
+const LOOK: Duration = Duration::from_millis(10);
 /// A learner that lacks at most so many entries has caught up.
 const CAUGHT_UP: u64 = 64;
 
@@ -81,11 +87,15 @@ impl Consensus {
     /// Adds a learner. Only on the leader.
     ///
     /// # Errors
-    /// [`ConsensusError::NotLeader`], [`ConsensusError::NameTaken`], or what Raft says.
+    /// [`ConsensusError::NotLeader`], [`ConsensusError::NameTaken`], [`ConsensusError::TooManyMembers`], or what Raft says.
     pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), ConsensusError> {
         let _one = self.changing.lock().await;
         self.require_leader()?;
         self.replace_name(id, &member).await?;
+        let members = self.members();
+        if members.len() >= MAX_MEMBERS && !members.iter().any(|(known, _)| *known == id) {
+            return Err(ConsensusError::TooManyMembers);
+        }
         bounded(self.raft.add_learner(id, member, false)).await
     }
 
@@ -173,22 +183,26 @@ impl Consensus {
         }
     }
 
-    /// Hands leadership over, and waits until somebody else leads.
+    /// Hands leadership over, and waits until somebody else leads: not for members that are gone, or go meanwhile.
     ///
     /// # Errors
-    /// [`ConsensusError::NotLeader`], [`ConsensusError::UnknownMember`], [`ConsensusError::Timeout`].
+    /// [`ConsensusError::NotLeader`], [`ConsensusError::UnknownMember`], [`ConsensusError::NoSuccessor`],
+    /// [`ConsensusError::Timeout`].
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), ConsensusError> {
         self.require_leader()?;
-        let target = match to {
-            Some(to) if self.voters().contains(&to) => to,
-            Some(_) => return Err(ConsensusError::UnknownMember),
-            None => self.successor().ok_or(ConsensusError::UnknownMember)?,
-        };
-        if target == self.local.id {
-            return Ok(());
+        if to.is_some_and(|to| !self.voters().contains(&to)) {
+            return Err(ConsensusError::UnknownMember);
         }
         let mut leadership = self.leadership.subscribe();
         for _ in 0..3 {
+            let target = to.or_else(|| self.successor());
+            if target == Some(self.local.id) {
+                return Ok(());
+            }
+            let there = |target: &u64| self.peers.connected(*target) && self.sees_quorum();
+            let Some(target) = target.filter(there) else {
+                return Err(ConsensusError::NoSuccessor);
+            };
             self.raft
                 .trigger()
                 .transfer_leader(target)
@@ -196,11 +210,27 @@ impl Consensus {
                 .map_err(ConsensusError::raft)?;
             let changed =
                 leadership.wait_for(|now| now.leader.is_some_and(|leader| leader != self.local.id));
-            if timeout(Duration::from_millis(700), changed).await.is_ok() {
-                return Ok(());
+            let gone = async {
+                while there(&target) {
+                    sleep(LOOK).await;
+                }
+            };
+            tokio::select! {
+                changed = timeout(TRANSFER, changed) => if changed.is_ok() {
+                    return Ok(());
+                },
+                () = gone => {}
             }
         }
         Err(ConsensusError::Timeout)
+    }
+
+    /// Whether enough voters are connected for a decision.
+    #[must_use]
+    pub fn sees_quorum(&self) -> bool {
+        let voters = self.voters();
+        let here = |id: &&u64| **id == self.local.id || self.peers.connected(**id);
+        voters.iter().filter(here).count() > voters.len() / 2
     }
 
     /// The reachable voter with the longest log.

@@ -50,6 +50,7 @@ use xmpp_core::router::ConfigureError;
 use crate::applied::Applied;
 use crate::contact::Contact;
 use crate::ingress::Ingress;
+use crate::metrics::Metrics;
 use crate::peer::{Peers, Service};
 use crate::sealing::SealingKey;
 use log::{LogOptions, LogReader, SegmentLog};
@@ -81,6 +82,8 @@ pub struct Timing {
     pub election_max: Duration,
     /// How long a session waits for its next stream.
     pub detach_timeout: Duration,
+    /// A node silent for so long is gone.
+    pub silence: Duration,
     /// Bytes of log after which a snapshot is taken.
     pub snapshot_log_bytes: u64,
 }
@@ -111,6 +114,12 @@ pub enum ConsensusError {
     /// Another member of the name is reachable.
     #[error("a member called {0} is alive; names are unique")]
     NameTaken(String),
+    /// The group has as many members as it may have.
+    #[error("the cluster has {} members, which is the most", members::MAX_MEMBERS)]
+    TooManyMembers,
+    /// Too few other voters are there to elect one of them.
+    #[error("no other voter is there that could lead")]
+    NoSuccessor,
     /// No answer in time. What was asked may still happen.
     #[error("no decision in time: there may be no quorum")]
     Timeout,
@@ -149,6 +158,7 @@ pub struct Consensus {
     proposer: Proposer,
     receiver: transfer::Receiver,
     leadership: watch::Sender<Leadership>,
+    metrics: Arc<Metrics>,
     confirmed: AtomicBool,
     changing: Mutex<()>,
 }
@@ -172,6 +182,8 @@ pub struct Parts {
     pub contact: Arc<Contact>,
     /// The sealing key, once known.
     pub sealing: Arc<ArcSwapOption<SealingKey>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The volume belongs to a cluster: a log that is missing was lost, and with it a vote that must not be given twice.
     pub member: bool,
 }
@@ -193,12 +205,15 @@ impl Consensus {
             ingress,
             contact,
             sealing,
+            metrics,
             member,
         } = parts;
+        let counted = Arc::clone(&metrics);
         let log = SegmentLog::open(
             &dir.join("log"),
             LogOptions {
                 must_exist: member,
+                synced: Arc::new(move |took| counted.observe_fsync(took)),
                 ..LogOptions::default()
             },
         )?;
@@ -237,6 +252,7 @@ impl Consensus {
             proposer: Proposer::default(),
             receiver: transfer::Receiver::new(snapshots),
             leadership,
+            metrics,
             confirmed: AtomicBool::new(false),
             changing: Mutex::new(()),
         }))
@@ -345,6 +361,16 @@ impl Consensus {
             .data_metrics()
             .borrow_watched()
             .cluster_committed
+            .map_or(0, |log_id| log_id.index)
+    }
+
+    /// Log index of the last snapshot, 0 before the first.
+    #[must_use]
+    pub fn snapshot_index(&self) -> u64 {
+        self.raft
+            .data_metrics()
+            .borrow_watched()
+            .snapshot
             .map_or(0, |log_id| log_id.index)
     }
 

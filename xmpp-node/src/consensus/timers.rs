@@ -18,10 +18,8 @@ use super::Consensus;
 const PERIOD: Duration = Duration::from_millis(10);
 /// How long the holder of a name may take to show that it lives.
 const PROBE: Duration = Duration::from_secs(1);
-/// A link closed and not opened again for so long means that its node is gone.
+/// A link closed and not opened again for so long means that its node is gone; so does silence for `timing.silence`.
 const CLOSED: Duration = Duration::from_millis(20);
-/// So does silence for so long.
-const SILENT: Duration = Duration::from_millis(300);
 /// A proposal that had no effect is made again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,7 +39,7 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
     let mut last = Instant::now();
     loop {
         tick.tick().await;
-        let paused = last.elapsed() > SILENT;
+        let paused = last.elapsed() > consensus.timing.silence;
         last = Instant::now();
         // A leader that was stopped itself has heard nobody for as long as it slept.
         if !consensus.raft.is_leader() || paused || !consensus.contact.is_open() {
@@ -90,7 +88,7 @@ impl Timers {
             let silent = consensus
                 .peers
                 .last_heard(id)
-                .is_none_or(|age| age > SILENT);
+                .is_none_or(|age| age > consensus.timing.silence);
             if consensus.peers.connected(id) && !silent {
                 self.gone.remove(&id);
                 continue;

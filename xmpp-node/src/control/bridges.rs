@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 use xmpp_core::router::{Command, ConfigureError};
 use xmpp_node_api::admin::{AdminError, Bridge, BridgeSecret, ErrorCode, Secret};
-use xmpp_node_api::config::name_fault;
+use xmpp_node_api::config::domain_fault;
 
 use super::failure;
 use crate::consensus::ConsensusError;
@@ -12,21 +12,19 @@ use crate::sealing;
 
 /// Characters of a generated secret; 24 of 62 kinds are 142 bits.
 const SECRET_CHARS: usize = 24;
-/// The longest secret that is taken.
-const MAX_SECRET_BYTES: usize = 1024;
 
 impl Node {
     /// `cb1.example.test` for `cb1`.
     pub(super) fn bridge_domain(&self, name: &str) -> Result<String, AdminError> {
-        let fault =
-            name_fault(name).or_else(|| name.contains('.').then_some("must not contain '.'"));
-        if let Some(fault) = fault {
-            return Err(AdminError::new(
+        let domain = format!("{name}.{}", self.settings.domain);
+        match domain_fault(&domain) {
+            None => Ok(domain),
+            Some(_) => Err(AdminError::new(
                 ErrorCode::Invalid,
-                format!("name: {fault}"),
-            ));
+                format!("name: {domain} is no DNS name of at most 253 bytes"),
+            )
+            .with_fix("give the bridge a shorter name")),
         }
-        Ok(format!("{name}.{}", self.settings.domain))
     }
 
     pub(super) fn list_bridges(&self, reveal: bool) -> Result<Vec<Bridge>, AdminError> {
@@ -130,14 +128,6 @@ impl Node {
         let internal =
             |error: sealing::SealingError| AdminError::new(ErrorCode::Internal, error.to_string());
         let secret = match secret {
-            Some(secret)
-                if secret.expose().is_empty() || secret.expose().len() > MAX_SECRET_BYTES =>
-            {
-                return Err(AdminError::new(
-                    ErrorCode::Invalid,
-                    "secret: must have 1 to 1024 bytes",
-                ));
-            }
             Some(secret) => secret,
             None => generate().map_err(internal)?,
         };
@@ -162,6 +152,11 @@ impl Node {
             )
             .with_fix("rotate its secret instead, or remove it first")),
             Err(ConsensusError::Refused(ConfigureError::Unknown)) => Err(unknown_bridge(bridge)),
+            Err(ConsensusError::Refused(ConfigureError::Full)) => Err(AdminError::new(
+                ErrorCode::Unavailable,
+                "name: the cluster has as many bridges as it may have",
+            )
+            .with_fix("remove one that is not needed")),
             other => other.map_err(|error| failure(self, error)),
         }
     }

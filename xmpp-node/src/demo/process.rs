@@ -27,8 +27,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs `binary --config <config>`, its output appended to `log`. It is in a process group of its own, so that Ctrl-C
-    /// on the terminal reaches us alone; it is killed when this handle is dropped.
+    /// Runs `binary --config <config> --exit-with-parent`, its output appended to `log`. It is in a process group of its own,
+    /// so that Ctrl-C on the terminal reaches us alone; it is killed when this handle is dropped, and stops when our process
+    /// ends without dropping anything, even if it hangs by SIGSTOP: the system continues groups that lose their parent.
     ///
     /// # Errors
     /// [`DemoError::File`] for the log, [`DemoError::Binary`].
@@ -42,7 +43,8 @@ impl Process {
         let spawned = Command::new(binary)
             .arg("--config")
             .arg(config)
-            .stdin(Stdio::null())
+            .arg("--exit-with-parent")
+            .stdin(Stdio::piped())
             .stdout(out)
             .stderr(err)
             .process_group(0)
@@ -113,6 +115,8 @@ async fn hold(
     mut orders: mpsc::UnboundedReceiver<(Signal, oneshot::Sender<bool>)>,
     exited: watch::Sender<Option<ExitStatus>>,
 ) {
+    // Waiting would close it.
+    let _alive = child.stdin.take();
     let status = loop {
         tokio::select! {
             ended = child.wait() => break ended.unwrap_or_else(|_| lost()),
@@ -201,6 +205,13 @@ mod tests {
         assert!(process.signal(Signal::STOP).await);
         assert!(process.signal(Signal::KILL).await);
         assert_eq!(process.ended().await.signal(), Some(9));
+    }
+
+    #[tokio::test]
+    async fn standard_input_of_a_process_stays_open() {
+        let (_dir, process) = script("read line; exit 3");
+        let ended = tokio::time::timeout(std::time::Duration::from_millis(200), process.ended());
+        assert!(ended.await.is_err(), "its input ended");
     }
 
     #[tokio::test]

@@ -79,13 +79,18 @@ impl Metrics {
             self.refused.clone(),
         );
         r.register(
+            "handshakes",
+            "Handshakes of components, by outcome",
+            self.handshakes.clone(),
+        );
+        r.register(
             "streams_closed",
-            "Streams ended, by condition",
+            "Streams ended, by condition; none: in order, lost: broken",
             self.streams_closed.clone(),
         );
         r.register(
             "rejects",
-            "Stanzas answered with an error, by condition",
+            "Stanzas refused as they were read, by condition",
             self.rejects.clone(),
         );
         r.register("bridges", "Bridges by state", self.sessions.bridges.clone());
@@ -111,20 +116,20 @@ impl Metrics {
         );
         r.register(
             "state_bytes",
-            "Bytes of the replicated state",
+            "Bytes that wait in all queues, as limits.state_bytes counts them",
             self.state_bytes.clone(),
         );
 
         let seconds = || Unit::Seconds;
         r.register_with_unit(
             "accept",
-            "Reading to applied",
+            "From reading stanzas to their being applied",
             seconds(),
             self.accept_seconds.clone(),
         );
         r.register(
             "batches",
-            "Log entries with stanzas proposed here",
+            "Log entries with stanzas applied",
             self.batches.clone(),
         );
         r.register(
@@ -187,23 +192,13 @@ impl Metrics {
         );
         r.register(
             "raft_log_bytes",
-            "Bytes of log on disk",
+            "Bytes of log entries not purged, in memory and on disk",
             self.log_bytes.clone(),
-        );
-        r.register(
-            "raft_snapshots",
-            "Snapshots taken or received",
-            self.snapshots.clone(),
         );
         r.register(
             "raft_snapshot_index",
             "Log index of the last snapshot",
             self.snapshot_index.clone(),
-        );
-        r.register(
-            "raft_snapshot_bytes",
-            "Bytes of the last snapshot",
-            self.snapshot_bytes.clone(),
         );
         r.register(
             "peer_reachable",

@@ -1,13 +1,17 @@
 //! How a node comes to belong to a cluster, and finds out whether it still does.
+//!
+//! A node keeps on its volume through whom it joins, until it votes or was turned away. So one that is restarted while it learns
+//! goes on where it was; one that votes no more because somebody decided so does not.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Node;
+use super::parts::differing_limits;
 use crate::consensus::ConsensusError;
 use crate::consensus::joining::Standing;
 use crate::identity::Identity;
@@ -27,27 +31,60 @@ impl Node {
         }
         loop {
             match self.consensus.standing().await {
-                Standing::Member => return self.consensus.confirm_member(),
+                Standing::Member => {
+                    self.consensus.confirm_member();
+                    return self.go_on_joining().await;
+                }
                 Standing::Removed => return self.removed.cancel(),
                 Standing::Unknown => sleep(STANDING_PERIOD).await,
             }
         }
     }
 
-    /// Joins through whichever seed takes this node in. An attempt may fail when the node learns already; so it is over only
-    /// when the node votes, be it because it was initialised meanwhile.
+    /// Joins through whichever seed takes this node in.
     async fn join_a_seed(&self) {
         let own = &self.settings.advertise;
         let seeds = self.settings.seeds.iter().filter(|seed| *seed != own);
-        let seeds: Vec<String> = seeds.map(ToString::to_string).collect();
-        while !seeds.is_empty() && !self.consensus.votes() {
-            for seed in &seeds {
-                match self.join(seed).await {
+        self.join_one_of(seeds.map(ToString::to_string).collect())
+            .await;
+    }
+
+    /// Takes up what a restart interrupted.
+    async fn go_on_joining(&self) {
+        let through = {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+            identity
+                .as_ref()
+                .and_then(|identity| identity.joining().map(str::to_owned))
+        };
+        let Some(through) = through else { return };
+        info!(through, "goes on joining");
+        let seeds = self.settings.seeds.iter().map(ToString::to_string);
+        self.join_one_of(std::iter::once(through).chain(seeds).collect())
+            .await;
+        self.keep_joining(None);
+    }
+
+    /// An attempt may fail when the node learns already; so it is over only when the node votes, be it because it was
+    /// initialised meanwhile.
+    async fn join_one_of(&self, addresses: Vec<String>) {
+        while !addresses.is_empty() && !self.consensus.votes() {
+            for address in &addresses {
+                match self.join(address).await {
                     Ok(()) => return,
-                    Err(error) => info!(seed, %error, "not taken in yet"),
+                    Err(error) => info!(address, %error, "not taken in yet"),
                 }
             }
             sleep(JOIN_PERIOD).await;
+        }
+    }
+
+    fn keep_joining(&self, through: Option<&str>) {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = identity.as_mut()
+            && let Err(error) = identity.set_joining(through)
+        {
+            warn!(%error, "after a restart the node will not know whether it joins");
         }
     }
 
@@ -57,7 +94,10 @@ impl Node {
     /// As [`crate::consensus::Consensus::join`].
     pub async fn join(&self, address: &str) -> Result<(), ConsensusError> {
         let _one = self.joining.lock().await;
-        self.consensus
+        // Before the request: the log may come before the answer.
+        self.keep_joining(Some(address));
+        let joined = self
+            .consensus
             .join(address, |welcome| {
                 if welcome.domain != self.settings.domain {
                     return Err(ConsensusError::JoinRefused(format!(
@@ -70,7 +110,30 @@ impl Node {
                     .map_err(|error| ConsensusError::JoinRefused(error.to_string()))?;
                 self.belong_to(&welcome.cluster_id, key)
             })
-            .await
+            .await;
+        if joined.is_ok() || self.consensus.members().is_empty() {
+            self.keep_joining(None);
+        }
+        joined
+    }
+
+    /// Tells, once the state is there, where the file has other bounds than the cluster goes by.
+    pub(super) async fn compare(self: Arc<Self>) {
+        let applied = &self.streams.applied;
+        let mut index = applied.index();
+        // The sender lives as long as this does.
+        let _ = index
+            .wait_for(|_| !applied.router().cluster().is_empty())
+            .await;
+        let ruling = applied.router().limits();
+        for (key, file, cluster) in differing_limits(&self.settings.limits, ruling) {
+            warn!(
+                key,
+                file,
+                cluster,
+                "the cluster was initialised with another value, which rules: that of the file has no effect"
+            );
+        }
     }
 
     /// This node belongs to a cluster from now on, for life.

@@ -10,12 +10,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
-use xmpp_core::framer;
+use xmpp_core::{framer, router};
+use xmpp_node_api::config::Limits;
 
+use crate::admission::Bounds;
 use crate::connection::StreamLimits;
 use crate::consensus::Timing;
 use crate::peer;
 use crate::settings::Settings;
+use crate::throttle::Policy;
 use crate::tls::{self, PeerIdentity, Role, Tls};
 
 /// How long a bound stream may be silent before it is asked for a sign of life.
@@ -67,6 +70,15 @@ pub(super) fn raise_file_limit(connections: usize) {
     }
 }
 
+/// Times of the transport: what counts as silence is three pings that did not come.
+pub(super) fn peer_settings(settings: &Settings) -> peer::Settings {
+    let usual = peer::Settings::default();
+    peer::Settings {
+        ping_after: usual.ping_after.min(settings.timing.silence / 3),
+        ..usual
+    }
+}
+
 /// Times of consensus.
 pub(super) fn timing(settings: &Settings) -> Timing {
     Timing {
@@ -74,7 +86,64 @@ pub(super) fn timing(settings: &Settings) -> Timing {
         election_min: settings.timing.election_min,
         election_max: settings.timing.election_max,
         detach_timeout: settings.timing.detach_timeout,
+        silence: settings.timing.silence,
         snapshot_log_bytes: settings.limits.snapshot_log_bytes as u64,
+    }
+}
+
+/// What `initialize` fixes in the replicated state, for good.
+pub(crate) fn router_limits(limits: &Limits) -> router::Limits {
+    router::Limits {
+        queue_stanzas: u32::try_from(limits.session_queue_stanzas).unwrap_or(u32::MAX),
+        queue_bytes: limits.session_queue_bytes as u64,
+        state_bytes: limits.state_bytes as u64,
+        ..router::Limits::default()
+    }
+}
+
+/// Keys of the file that say something else than the cluster was initialised with: key, file, cluster.
+pub(super) fn differing_limits(
+    limits: &Limits,
+    ruling: router::Limits,
+) -> Vec<(&'static str, u64, u64)> {
+    let own = router_limits(limits);
+    let keys = [
+        (
+            "limits.session_queue_stanzas",
+            own.queue_stanzas.into(),
+            ruling.queue_stanzas.into(),
+        ),
+        (
+            "limits.session_queue_bytes",
+            own.queue_bytes,
+            ruling.queue_bytes,
+        ),
+        ("limits.state_bytes", own.state_bytes, ruling.state_bytes),
+    ];
+    keys.into_iter()
+        .filter(|(_, file, cluster)| file != cluster)
+        .collect()
+}
+
+/// Who may connect.
+pub(super) fn admission_bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        connections: limits.connections,
+        connections_per_source: limits.connections_per_address,
+        unproved: limits.unauthenticated,
+        unproved_per_source: limits.unauthenticated_per_address,
+    }
+}
+
+/// How often handshakes may fail.
+pub(super) fn throttle_policy(settings: &Settings) -> Policy {
+    let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Policy {
+        failures: count(settings.limits.failed_handshakes),
+        per_source: count(settings.limits.failed_handshakes_per_address),
+        per_name: count(settings.limits.failed_handshakes_per_bridge),
+        first: settings.timing.handshake_backoff,
+        longest: settings.timing.handshake_backoff_max,
     }
 }
 
@@ -92,6 +161,7 @@ pub(super) fn stream_limits(settings: &Settings) -> StreamLimits {
         enable: ENABLE,
         answer: ANSWER,
         idle: IDLE,
+        barrier: settings.timing.barrier_timeout,
     }
 }
 
@@ -123,6 +193,23 @@ impl peer::PeerTls for PeerPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_router_and_the_configuration_have_one_set_of_defaults() {
+        let limits = Limits::default();
+        assert_eq!(router_limits(&limits), router::Limits::default());
+        assert_eq!(differing_limits(&limits, router::Limits::default()), []);
+    }
+
+    #[test]
+    fn a_limit_that_the_cluster_was_initialised_without_is_told_by_its_key() {
+        let limits = Limits {
+            session_queue_stanzas: 7,
+            ..Limits::default()
+        };
+        let differing = differing_limits(&limits, router::Limits::default());
+        assert_eq!(differing, [("limits.session_queue_stanzas", 7, 10_000)]);
+    }
 
     #[test]
     fn all_files_that_are_granted_are_used() {

@@ -175,7 +175,9 @@ pub fn domain_fault(domain: &str) -> Option<&'static str> {
         .then_some("must be a DNS name, not an IP address")
 }
 
-fn cluster_id_fault(id: &str) -> Option<&'static str> {
+/// What is wrong with a cluster id, if anything; see [`super::Cluster::id`].
+#[must_use]
+pub fn cluster_id_fault(id: &str) -> Option<&'static str> {
     let good = (1..=64).contains(&id.len())
         && id
             .bytes()

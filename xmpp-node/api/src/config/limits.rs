@@ -18,20 +18,36 @@ pub struct Limits {
     pub max_depth: usize,
     /// Streams of all kinds at once. Default 10 000; 1 to 1 000 000.
     pub connections: usize,
-    /// Streams from one IP address at once. Default 1 000; 1 to `connections`.
+    /// Streams from one IP address at once; an IPv6 network of 64 bits counts as one address, here and below. Default
+    /// 1 000; 1 to `connections`.
     pub connections_per_address: usize,
-    /// Connections at once that have not authenticated yet. Default 512; 1 to `connections`.
+    /// Connections at once that have not authenticated yet. Past it, the address that has the most of them loses its
+    /// oldest to a newcomer of another. Default 512; 1 to `connections`.
     pub unauthenticated: usize,
+    /// Connections at once from one IP address that have not authenticated yet; the next ones are closed. Default 256;
+    /// 1 to 1 000 000.
+    pub unauthenticated_per_address: usize,
+    /// Failed handshakes for one bridge from one IP address, after which it must wait for `timing.handshake_backoff`,
+    /// and twice as long after each further one. An attempt that comes too early is answered `policy-violation`.
+    /// Default 5; 1 to 1 000.
+    pub failed_handshakes: usize,
+    /// Failed handshakes from one IP address for whatever bridges; past it, bridges that were never authenticated from
+    /// there share one attempt each `timing.handshake_backoff`. Many bridges may sit behind one address: a bridge that
+    /// goes on failing is counted `failed_handshakes` times. Default 100; 1 to 1 000 000.
+    pub failed_handshakes_per_address: usize,
+    /// Failed handshakes for one bridge from everywhere; past it, every address must wait after its first failure. An
+    /// address that did not fail is never refused for others. Default 20; 1 to 1 000 000.
+    pub failed_handshakes_per_bridge: usize,
     /// Time in which a new connection must have authenticated, TLS included. Default 10s; 100ms to 1m.
     #[serde(with = "duration_text")]
     pub handshake_timeout: Duration,
-    /// Stanzas that wait for one session. Default 10 000; 1 to 1 000 000. A full queue is answered
-    /// `resource-constraint`.
+    /// Stanzas that wait for one session; fixed for the cluster when it is initialised. Default 10 000; 1 to 1 000 000. A
+    /// full queue is answered `resource-constraint`.
     pub session_queue_stanzas: usize,
-    /// Bytes that wait for one session. Default 16 777 216; 65 536 to 1 073 741 824, and at least twice
+    /// Bytes that wait for one session; fixed for the cluster when it is initialised. Default 16 777 216; 65 536 to 1 073 741 824, and at least twice
     /// `max_stanza_bytes`.
     pub session_queue_bytes: usize,
-    /// Bytes of the whole replicated state. Default 268 435 456; 1 048 576 to 68 719 476 736, and at least
+    /// Bytes that wait for all sessions together; fixed for the cluster when it is initialised. Default 268 435 456; 1 048 576 to 68 719 476 736, and at least
     /// `session_queue_bytes`.
     pub state_bytes: usize,
     /// Stanzas of one session that were read but are not accepted yet; then its socket is not read. Default 256;
@@ -52,6 +68,10 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_address: 1_000,
             unauthenticated: 512,
+            unauthenticated_per_address: 256,
+            failed_handshakes: 5,
+            failed_handshakes_per_address: 100,
+            failed_handshakes_per_bridge: 20,
             handshake_timeout: Duration::from_secs(10),
             session_queue_stanzas: 10_000,
             session_queue_bytes: 16 << 20,
@@ -71,7 +91,7 @@ impl Limits {
             .map(|range| (range.name, range.value))
     }
 
-    pub(super) fn ranges(&self) -> [Range; 12] {
+    pub(super) fn ranges(&self) -> [Range; 16] {
         let bytes =
             |name, value: usize, least, most| Range::number(name, value as u64, least, most);
         [
@@ -85,6 +105,25 @@ impl Limits {
                 1_000_000,
             ),
             bytes("unauthenticated", self.unauthenticated, 1, 1_000_000),
+            bytes(
+                "unauthenticated_per_address",
+                self.unauthenticated_per_address,
+                1,
+                1_000_000,
+            ),
+            bytes("failed_handshakes", self.failed_handshakes, 1, 1_000),
+            bytes(
+                "failed_handshakes_per_address",
+                self.failed_handshakes_per_address,
+                1,
+                1_000_000,
+            ),
+            bytes(
+                "failed_handshakes_per_bridge",
+                self.failed_handshakes_per_bridge,
+                1,
+                1_000_000,
+            ),
             Range::time("handshake_timeout", self.handshake_timeout, 100, 60_000),
             bytes(
                 "session_queue_stanzas",

@@ -39,6 +39,13 @@ pub struct Timing {
     /// 1s to 10m.
     #[serde(with = "duration_text")]
     pub barrier_timeout: Duration,
+    /// How long a bridge whose handshakes failed too often must wait at first; see `limits.failed_handshakes`. Default
+    /// 1s; 100ms to 1m.
+    #[serde(with = "duration_text")]
+    pub handshake_backoff: Duration,
+    /// How long it must wait at most. Default 30s; 100ms to 1h, and at least `handshake_backoff`.
+    #[serde(with = "duration_text")]
+    pub handshake_backoff_max: Duration,
     /// How long a planned stop may take from the signal to the exit of the process. Default 10s; 1s to 10m.
     #[serde(with = "duration_text")]
     pub stop_timeout: Duration,
@@ -54,13 +61,15 @@ impl Default for Timing {
             election_max: Duration::from_millis(300),
             silence: Duration::from_millis(300),
             barrier_timeout: Duration::from_secs(10),
+            handshake_backoff: Duration::from_secs(1),
+            handshake_backoff_max: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(10),
         }
     }
 }
 
 impl Timing {
-    pub(super) fn ranges(&self) -> [Range; 8] {
+    pub(super) fn ranges(&self) -> [Range; 10] {
         [
             Range::time("detach_timeout", self.detach_timeout, 1_000, 3_600_000),
             Range::time("quorum_grace", self.quorum_grace, 500, 600_000),
@@ -69,12 +78,19 @@ impl Timing {
             Range::time("election_max", self.election_max, 100, 60_000),
             Range::time("silence", self.silence, 100, 60_000),
             Range::time("barrier_timeout", self.barrier_timeout, 1_000, 600_000),
+            Range::time("handshake_backoff", self.handshake_backoff, 100, 60_000),
+            Range::time(
+                "handshake_backoff_max",
+                self.handshake_backoff_max,
+                100,
+                3_600_000,
+            ),
             Range::time("stop_timeout", self.stop_timeout, 1_000, 600_000),
         ]
     }
 
     /// The rules that join two fields: key, whether it holds, and the rule.
-    pub(super) fn rules(&self) -> [(&'static str, bool, &'static str); 5] {
+    pub(super) fn rules(&self) -> [(&'static str, bool, &'static str); 6] {
         [
             (
                 "election_min",
@@ -95,6 +111,11 @@ impl Timing {
                 "quorum_grace",
                 self.quorum_grace / 4 >= self.election_max,
                 "must be at least four times timing.election_max, or an election would close streams",
+            ),
+            (
+                "handshake_backoff_max",
+                self.handshake_backoff_max >= self.handshake_backoff,
+                "must be at least timing.handshake_backoff",
             ),
             (
                 "detach_timeout",

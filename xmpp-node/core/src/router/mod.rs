@@ -62,9 +62,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            queue_stanzas: 16_384,
+            queue_stanzas: 10_000,
             queue_bytes: 16 << 20,
-            state_bytes: 128 << 20,
+            state_bytes: 256 << 20,
             bridges: 4096,
         }
     }

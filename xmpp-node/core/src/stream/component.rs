@@ -150,6 +150,7 @@ pub struct ComponentStream {
     server: Server,
     id: String,
     header_sent: bool,
+    error: Option<StreamCondition>,
     state: State,
 }
 
@@ -161,6 +162,7 @@ impl ComponentStream {
             server,
             id,
             header_sent: false,
+            error: None,
             state: State::AwaitHeader,
         }
     }
@@ -181,6 +183,12 @@ impl ComponentStream {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// The error by which we ended the stream, if we did.
+    #[must_use]
+    pub fn error(&self) -> Option<StreamCondition> {
+        self.error
     }
 
     /// Whether a question of the peer (`<r/>`) waits for an answer.
@@ -362,6 +370,7 @@ impl ComponentStream {
             self.write_header(&domain, false, out);
         }
         out.push(Action::Write(error.to_xml()));
+        self.error = Some(error.condition);
         self.finish(false, out);
     }
 

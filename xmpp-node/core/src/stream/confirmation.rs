@@ -2,8 +2,9 @@
 //! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
 //!
 //! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
-//! that answers nothing for 10 s after its socket took the question is treated as unconfirmed: delivery then counts when
-//! written, until it answers after all. Whoever does not even read is not: its queue waits, and fills.
+//! that answers nothing for 10 s (see [`Confirmation::with_silence`]) after its socket took the question is treated as
+//! unconfirmed: delivery then counts when written, until it answers after all. Whoever does not even read is not: its queue
+//! waits, and fills.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::ns;
 const STANZAS_PER_QUESTION: u64 = 64;
 /// The least time between two questions when fewer wait.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(50);
-/// A plain component that is silent for so long is not asked for proof any more.
+/// A plain component that is silent for so long is not asked for proof any more, by default.
 const SILENCE: Duration = Duration::from_secs(10);
 /// What the id of every ping of ours begins with.
 const PING_ID: &str = "xc-barrier-";
@@ -54,6 +55,7 @@ pub struct Confirmation {
     asked: Option<Duration>,
     questions: u64,
     unconfirmed: bool,
+    silence: Duration,
 }
 
 impl Confirmation {
@@ -68,7 +70,14 @@ impl Confirmation {
             asked: None,
             questions: 0,
             unconfirmed: false,
+            silence: SILENCE,
         }
+    }
+
+    /// The same with another time in which a plain component must answer, above 0.
+    #[must_use]
+    pub fn with_silence(self, silence: Duration) -> Self {
+        Self { silence, ..self }
     }
 
     /// How the peer confirms.
@@ -155,7 +164,7 @@ impl Confirmation {
             (Some(question), _) => question
                 .sent
                 .filter(|_| self.mode == Mode::Plain && !self.unconfirmed)
-                .map(|sent| sent + SILENCE),
+                .map(|sent| sent + self.silence),
             (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
             _ => None,
         }
@@ -166,7 +175,7 @@ impl Confirmation {
         let silent = self
             .outstanding
             .and_then(|question| question.sent)
-            .is_some_and(|sent| now >= sent + SILENCE);
+            .is_some_and(|sent| now >= sent + self.silence);
         if self.mode == Mode::Plain && silent && !self.unconfirmed {
             self.unconfirmed = true;
             return Verdict::Unconfirmed;
@@ -314,6 +323,12 @@ mod tests {
         assert_eq!(plain.next_tick(), Some(SILENCE + MS));
         assert_eq!(plain.tick(SILENCE + MS), Verdict::Unconfirmed);
         assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine, "told once");
+        let mut hurried = Confirmation::new(Mode::Plain, 0).with_silence(MS * 20);
+        hurried.wrote(1);
+        hurried.ask(MS, "example.test", "cb1.example.test", &mut Vec::new());
+        assert_eq!(hurried.tick(MS * 20), Verdict::Fine);
+        assert_eq!(hurried.next_tick(), Some(MS * 21));
+        assert_eq!(hurried.tick(MS * 21), Verdict::Unconfirmed);
         assert_eq!(plain.next_tick(), None);
     }
 

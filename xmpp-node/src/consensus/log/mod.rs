@@ -73,6 +73,9 @@ use writer::Writer;
 /// It should end the process. If it returns, everything waiting and to come is answered by errors.
 pub type FatalHook = Arc<dyn Fn(&LogError) + Send + Sync>;
 
+/// Called, on the writer's thread, with the time that one sync took.
+pub type SyncedHook = Arc<dyn Fn(Duration) + Send + Sync>;
+
 /// How a log is opened.
 #[derive(Clone)]
 pub struct LogOptions {
@@ -89,6 +92,8 @@ pub struct LogOptions {
     pub must_exist: bool,
     /// What a failed write or sync leads to; by default a line in the log and `exit(1)`.
     pub fatal: FatalHook,
+    /// What is told of each sync; nothing by default.
+    pub synced: SyncedHook,
 }
 
 impl Default for LogOptions {
@@ -102,6 +107,7 @@ impl Default for LogOptions {
                 tracing::error!(%error, "the log failed, ending the process");
                 std::process::exit(1);
             }),
+            synced: Arc::new(|_| ()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::LogIdOptionExt as _;
 
@@ -16,7 +16,7 @@ use super::recovery::Sealed;
 use super::segment::{Segment, remove, sync_dir};
 use super::shared::{Operation, Shared, Work};
 use super::state::State;
-use super::{FatalHook, LogOptions};
+use super::{FatalHook, LogOptions, SyncedHook};
 
 /// Everything the thread owns.
 pub(super) struct Writer {
@@ -51,6 +51,7 @@ impl Writer {
             ahead_bytes,
             idle,
             fatal,
+            synced,
             must_exist: _,
         } = options;
         let _unwinding = FailOnPanic(&shared);
@@ -63,6 +64,7 @@ impl Writer {
             state,
             segment_bytes,
             ahead_bytes,
+            synced,
             group,
         };
         files.active.write_ahead(ahead_bytes);
@@ -133,6 +135,7 @@ struct Files {
     state: State,
     segment_bytes: u64,
     ahead_bytes: u64,
+    synced: SyncedHook,
     /// Memory for the group under way.
     group: Group,
 }
@@ -156,7 +159,7 @@ impl Files {
         }
         self.add_committed(committed);
         self.active.append(&mut self.group, 0)?;
-        self.active.sync()?;
+        self.sync()?;
         let voted = operations
             .iter()
             .any(|operation| matches!(operation, Operation::Vote { .. }));
@@ -165,6 +168,13 @@ impl Files {
         }
         self.delete_purged()?;
         Ok(voted)
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        let began = Instant::now();
+        self.active.sync()?;
+        (self.synced)(began.elapsed());
+        Ok(())
     }
 
     /// Adds one operation to the group, and to what is known of the written log.
@@ -214,7 +224,7 @@ impl Files {
             self.mark(committed, flags)?;
         }
         if self.active.is_dirty() {
-            self.active.sync()
+            self.sync()
         } else {
             Ok(())
         }
@@ -232,7 +242,7 @@ impl Files {
     /// seal without a successor is damage.
     fn roll(&mut self) -> Result<(), LogError> {
         if self.active.is_dirty() {
-            self.active.sync()?;
+            self.sync()?;
         }
         let (number, end) = (self.active.number() + 1, self.active.len());
         let mut next = Segment::create(&self.dir, number, end, &self.state, &mut self.group)?;

@@ -123,8 +123,8 @@ impl Connection {
         if node.seen() < request {
             return true;
         }
-        let served = node.replica.session(self.session);
-        let served = served.filter(|session| session.is_served_by(self.at, request));
+        let found = node.replica.session(self.session);
+        let served = found.filter(|session| session.is_served_by(self.at, request));
         let Some(session) = served else {
             let holder = node
                 .replica
@@ -136,7 +136,10 @@ impl Connection {
             if newcomer.is_some_and(|newcomer| newcomer.session == self.session) {
                 return true;
             }
-            self.to_peer.push_back(ToPeer::Failed);
+            // Of a session that is there the peer is not told that it cannot be resumed.
+            if found.is_none() {
+                self.to_peer.push_back(ToPeer::Failed);
+            }
             return false;
         };
         let mode = if self.managed {

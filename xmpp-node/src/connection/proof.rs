@@ -1,0 +1,108 @@
+//! Whether a peer knows a secret of the bridge that it names (XEP-0114, 3), if it may be told now.
+//!
+//! The work is the same for a bridge with one secret, with two, and for none (P43): as many secrets are opened and compared
+//! as a bridge may have, with dummies for those that it has not.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tokio::time::Instant;
+use tracing::info;
+use xmpp_core::handshake;
+use xmpp_core::router::SealedSecret;
+
+use super::StreamContext;
+use crate::admission::Source;
+use crate::metrics::Outcome;
+use crate::sealing::SealingKey;
+
+/// Secrets that a bridge may have at once.
+const SECRETS: usize = 2;
+/// In place of a secret that a bridge has not: nonce, 24 characters, tag. It opens under no key.
+const DUMMY_SEALED: [u8; 52] = [0; 52];
+/// What is compared in its place, as long as a secret that we make.
+const DUMMY: &[u8; 24] = b"no such bridge or secret";
+
+/// What a handshake proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The secret of this generation.
+    Right(u32),
+    /// Nothing.
+    Wrong,
+    /// Too many before it failed: it was not looked at, and need not come again before this time has passed.
+    TooEarly(Duration),
+}
+
+/// Checks a handshake, and counts it.
+pub(super) fn check(
+    context: &StreamContext,
+    source: Source,
+    stream: &str,
+    domain: &str,
+    presented: &str,
+) -> Proof {
+    let throttle = || {
+        context
+            .throttle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    };
+    let now = Instant::now();
+    let allowed = throttle().check(source, domain, now);
+    let proof = match allowed.map(|()| compare(context, stream, domain, presented)) {
+        Ok(Some(generation)) => {
+            throttle().proved(source, domain, now);
+            Proof::Right(generation)
+        }
+        Ok(None) => {
+            throttle().failed(source, domain, now);
+            info!(bridge = domain, ?source, "wrong secret, or no such bridge");
+            Proof::Wrong
+        }
+        Err(wait) => Proof::TooEarly(wait),
+    };
+    context.metrics.handshake(match proof {
+        Proof::Right(_) => Outcome::Proved,
+        Proof::Wrong => Outcome::Failed,
+        Proof::TooEarly(_) => Outcome::Throttled,
+    });
+    proof
+}
+
+fn compare(context: &StreamContext, stream: &str, domain: &str, presented: &str) -> Option<u32> {
+    let sealing = context.sealing.load();
+    let key = sealing.as_deref();
+    let secrets = context
+        .applied
+        .router()
+        .bridge(domain)
+        .map(|bridge| bridge.secrets.clone())
+        .unwrap_or_default();
+    let mut found = None;
+    for at in 0..SECRETS.max(secrets.len()) {
+        let secret = secrets.get(at);
+        if matches(key, stream, domain, secret, presented) {
+            found = secret.map(|secret| secret.generation);
+        }
+    }
+    found
+}
+
+fn matches(
+    key: Option<&SealingKey>,
+    stream: &str,
+    domain: &str,
+    secret: Option<&SealedSecret>,
+    presented: &str,
+) -> bool {
+    let sealed = secret.map_or(&DUMMY_SEALED[..], |secret| &secret.sealed);
+    let opened = key.and_then(|key| key.open(domain, sealed).ok());
+    let known = opened.is_some();
+    let text = opened
+        .as_ref()
+        .map_or(&DUMMY[..], |opened| opened.expose_secret());
+    // The comparison comes first: it is made whether it can count or not.
+    handshake::verify(stream, text, presented) & known
+}
