@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::time::{Instant, sleep};
 use xmpp_node::demo::accounts::Totals;
 use xmpp_tests::lab::{Lab, PATIENCE, progress, until};
+use xmpp_tests::measure::cpu;
 
 const BRIDGES: [&str; 3] = ["cb1", "cb2", "cb3"];
 const RATE: u32 = 1000;
+/// How long the work of an idle node is watched.
+const OBSERVED: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
@@ -153,6 +156,29 @@ async fn a_leader_that_is_stopped_hands_over_and_says_goodbye() -> Result<()> {
         }
     }
     check(&lab.settle(run, false).await?, 2)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_gone_costs_the_others_nothing() -> Result<()> {
+    let lab = Lab::start().await?;
+    let leader = lab.leader().await?;
+    let gone = lab.follower().await?;
+    lab.cluster.kill(gone).await;
+    let spent = |node: usize| {
+        let process = lab.cluster.process(node).context("it was started")?;
+        cpu(process.pid()).context("it runs")
+    };
+    for node in (0..3).filter(|node| *node != gone) {
+        let before = spent(node)?;
+        sleep(OBSERVED).await;
+        let spent = spent(node)? - before;
+        let what = if node == leader { "leader" } else { "follower" };
+        ensure!(
+            spent < OBSERVED / 4,
+            "the {what} worked {spent:?} of {OBSERVED:?}"
+        );
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

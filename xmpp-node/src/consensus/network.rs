@@ -17,6 +17,7 @@ use openraft::raft::{
 use openraft::type_config::alias::SnapshotOf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::rpc::{self, Unreadable};
@@ -129,7 +130,18 @@ impl RaftNetworkV2<TypeConfig> for Client {
             + 'static,
     {
         Box::pin(async move {
-            let (mut sender, receiver) = self.link()?.stream(self.stream).map_err(unreachable)?;
+            let opened = self
+                .link()
+                .and_then(|link| link.stream(self.stream).map_err(unreachable));
+            let (mut sender, receiver) = match opened {
+                Ok(ends) => ends,
+                Err(error) => {
+                    // openraft waits between attempts only when a stream was opened: a member that is gone would keep it
+                    // busy with nothing else.
+                    sleep(BACKOFF).await;
+                    return Err(error);
+                }
+            };
             // Ends with the stream of answers, which holds its handle. A silent peer ends the link, and so both.
             let sent = Arc::new(AtomicU64::new(0));
             let counted = Arc::clone(&sent);

@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine, "told once");
         let mut hurried = Confirmation::new(Mode::Plain, 0).with_silence(MS * 20);
         hurried.wrote(1);
-        hurried.ask(MS, "example.test", "cb1.example.test", &mut Vec::new());
+        asked(&mut hurried, MS);
         assert_eq!(hurried.tick(MS * 20), Verdict::Fine);
         assert_eq!(hurried.next_tick(), Some(MS * 21));
         assert_eq!(hurried.tick(MS * 21), Verdict::Unconfirmed);
