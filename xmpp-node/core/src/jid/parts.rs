@@ -24,7 +24,9 @@ pub(super) fn local(text: &str) -> Result<Cow<'_, str>, JidError> {
             Cow::Borrowed(text)
         }
     } else {
-        UsernameCaseMapped::enforce(text).map_err(|_| JidError::Disallowed(Part::Local))?
+        settled(Part::Local, text, |text| {
+            UsernameCaseMapped::enforce(text).ok()
+        })?
     };
     if enforced.bytes().any(|byte| NOT_IN_LOCAL.contains(&byte)) {
         return Err(JidError::Disallowed(Part::Local));
@@ -41,8 +43,24 @@ pub(super) fn resource(text: &str) -> Result<Cow<'_, str>, JidError> {
         }
         return checked(Part::Resource, Cow::Borrowed(text));
     }
-    let enforced = OpaqueString::enforce(text).map_err(|_| JidError::Disallowed(Part::Resource))?;
+    let enforced = settled(Part::Resource, text, |text| {
+        OpaqueString::enforce(text).ok()
+    })?;
     checked(Part::Resource, enforced)
+}
+
+/// The result of a profile, if the profile leaves it as it is (RFC 8264, 7): the lower case of a letter may be one that is
+/// not allowed, and an address must mean the same to whoever normalises it next.
+fn settled<'a>(
+    part: Part,
+    text: &'a str,
+    enforce: impl for<'b> Fn(&'b str) -> Option<Cow<'b, str>>,
+) -> Result<Cow<'a, str>, JidError> {
+    let once = enforce(text).ok_or(JidError::Disallowed(part))?;
+    match enforce(&once) {
+        Some(twice) if twice == once => Ok(once),
+        Some(_) | None => Err(JidError::Disallowed(part)),
+    }
 }
 
 /// Domainpart: an IPv6 address in brackets, an IPv4 address, or a name in U-labels without its

@@ -99,6 +99,15 @@ fn rfc_7622_3_3_case_of_local_and_domain_does_not_matter_but_that_of_the_resourc
 }
 
 #[test]
+fn rfc_8264_7_a_part_that_its_profile_would_change_again_is_refused() {
+    // Cherokee capital letter a, whose lower case is not allowed.
+    assert_eq!(
+        Jid::parse("\u{13a0}@x"),
+        Err(JidError::Disallowed(Part::Local))
+    );
+}
+
+#[test]
 fn rfc_7622_3_2_a_label_and_u_label_of_a_domain_are_one_address() {
     assert_eq!(
         parse("a@xn--bcher-kva.example").domain(),
