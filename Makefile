@@ -27,7 +27,7 @@ fix: ## mends what `make verify` can mend
 bench: release ## load through one node and through three: throughput, latency, CPU a stanza, memory; ARGS='--for 30s'
 	$(TARGET)/release/xmpp-bench $(ARGS)
 
-bench-failover: release ## 200 kills and 100 freezes under 1000 messages/s: gaps of pairs of bridges; ARGS='--kind leader'
+bench-failover: release ## 100 kills and 50 freezes under 1000 messages/s: gaps of pairs of bridges; ARGS='--kind leader'
 	$(TARGET)/release/xmpp-bench-failover $(ARGS)
 
 .PHONY: release

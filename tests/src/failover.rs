@@ -10,8 +10,9 @@
 //! The gap of a pair is the longer of its two directions, and lies between two deliveries: so it includes the pace of the
 //! traffic, 12 ms a direction at 1000/s. A fault lasts until the node is back, votes, has caught up, and every pair is served;
 //! what its return costs is part of it. Only then are the bridges that fled asked to go home
-//! ([`callbridge::Bridge::reconnect`]), which is no part of it, and once each pair is served there the next fault comes. All
-//! of that is waited for by what is seen, at most [`PATIENCE`] each.
+//! ([`callbridge::Bridge::reconnect`]), which is no part of it, and once each pair is served there and each stream has stood
+//! for [`STOOD`], the next fault comes: a bridge that loses streams faster backs off on purpose. All of that is waited for by
+//! what is seen, at most [`PATIENCE`] each.
 
 mod figures;
 
@@ -229,7 +230,7 @@ impl Stage {
         until("every pair is served", all).await
     }
 
-    /// Sends every bridge back to its home, and waits until all pairs are served there.
+    /// Sends every bridge back to its home, and waits until all stand there and all pairs are served.
     async fn go_home(&self) -> Result<()> {
         let home = async || {
             let mut all = true;
@@ -246,6 +247,12 @@ impl Stage {
             all
         };
         until("all bridges are at home", home).await?;
+        let stand = async || {
+            let statuses = self.run.statuses();
+            let mut stood = statuses.iter().map(|status| status.since.elapsed());
+            stood.all(|stood| stood.is_ok_and(|stood| stood > STOOD))
+        };
+        until("all streams have stood", stand).await?;
         self.served().await
     }
 
@@ -283,6 +290,9 @@ impl Stage {
         Ok(Report::new(&samples, &totals, plan, complaints))
     }
 }
+
+/// A bridge that held its stream for longer than a second tries another server at once when it loses it.
+const STOOD: Duration = Duration::from_millis(1100);
 
 const NODES: u8 = 3;
 

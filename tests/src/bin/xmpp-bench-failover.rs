@@ -17,7 +17,7 @@ struct Arguments {
     #[arg(long, value_enum, default_value = "all")]
     kind: Selection,
     /// Faults of each kind: with `all` so many kills of the leader, of followers, and so many freezes.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
     /// Messages a second over all pairs.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(12..=20_000))]
