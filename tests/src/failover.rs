@@ -170,7 +170,7 @@ impl Stage {
         let victim = match kind {
             Kind::Leader => leader,
             Kind::Follower => follower,
-            Kind::Freeze if round % 2 == 0 => leader,
+            Kind::Freeze if round.is_multiple_of(2) => leader,
             Kind::Freeze => (leader + 1 + round / 2 % 2) % usize::from(NODES),
         };
         let at_home = self.homes();
