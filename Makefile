@@ -24,12 +24,11 @@ verify: ## format, lints, documentation, dependencies, files; changes nothing
 fix: ## mends what `make verify` can mend
 	@scripts/require && scripts/claim && scripts/fix
 
-bench: release ## load through a cluster of three: throughput, latency, CPU a stanza, memory
-	scripts/bench $(TARGET)/release
+bench: release ## load through one node and through three: throughput, latency, CPU a stanza, memory; ARGS='--for 30s'
+	$(TARGET)/release/xmpp-bench $(ARGS)
 
-FAULT ?= leader
-bench-failover: release ## kills under 1000 messages/s, and the gaps that bridges saw; FAULT=follower for the others
-	$(TARGET)/release/xmpp demo --for 600s --rate 1000 --fault $(FAULT) --every 5s -o json $(ARGS)
+bench-failover: release ## 100 kills and 50 freezes under 1000 messages/s: gaps of pairs of bridges; ARGS='--kind leader'
+	$(TARGET)/release/xmpp-bench-failover $(ARGS)
 
 .PHONY: release
 release:

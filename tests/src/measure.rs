@@ -1,4 +1,4 @@
-//! CPU time and memory of processes, from `/proc`.
+//! CPU time and memory of processes, and how busy the machine is, from `/proc`.
 
 use std::time::Duration;
 
@@ -21,4 +21,11 @@ pub fn resident(pid: u32) -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Processes that wanted a core on average in the last minute; nothing if the system does not say.
+#[must_use]
+pub fn load_average() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }

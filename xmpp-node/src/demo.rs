@@ -15,7 +15,7 @@
 //! | [`traffic`], [`message`] | bridges that send one another messages; also for tests and benchmarks |
 //! | [`accounts`], [`gaps`], [`histogram`] | the books; pure |
 //! | [`faults`] | who is killed when; pure |
-//! | [`report`] | the figures, and books against ledgers; pure |
+//! | [`report`], [`reckoning`] | the figures, and books against ledgers: pure, and asked of the nodes |
 //! | [`view`] | what is shown |
 //!
 //! Only Linux answers on all of 127.0.0.0/8 without being told to.
@@ -42,6 +42,8 @@ pub mod histogram;
 
 pub mod faults;
 pub mod report;
+
+pub mod reckoning;
 pub mod view;
 
 pub mod error;

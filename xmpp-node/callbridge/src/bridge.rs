@@ -47,6 +47,7 @@ impl Bridge {
             events: broadcast::Sender::new(EVENTS),
             tally: Tally::default(),
             confirm,
+            anew: watch::Sender::new(()),
             stop: CancellationToken::new(),
         });
         let link = Link {
@@ -55,6 +56,7 @@ impl Bridge {
             inbox,
             confirmation: config.confirmation,
             confirmed,
+            anew: shared.anew.subscribe(),
             shared: shared.clone(),
         };
         let kill = CancellationToken::new();
@@ -142,6 +144,14 @@ impl Bridge {
         } else {
             Err(Stopped)
         }
+    }
+
+    /// Leaves the present server and finds one anew, as if there had been none before: the first of the list, or by a fresh
+    /// draw of the SRV records, which may name the same again. The session goes on there, so nothing is lost or doubled; of
+    /// use once servers came back, as a bridge stays where it is by itself. Without XEP-0198 it is as if the stream was lost;
+    /// without a registered stream nothing happens.
+    pub fn reconnect(&self) {
+        self.shared.anew.send_replace(());
     }
 
     /// Stops: takes nothing more, waits at most [`Timing::stop`](crate::Timing) for acceptance of what was submitted, closes the
@@ -282,6 +292,8 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) tally: Tally,
     pub(crate) confirm: watch::Sender<Option<Receipt>>,
+    /// A server is to be found anew.
+    pub(crate) anew: watch::Sender<()>,
     /// A stop in good order was asked for.
     pub(crate) stop: CancellationToken,
 }

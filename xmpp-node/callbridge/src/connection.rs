@@ -32,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) inbox: mpsc::Sender<Incoming>,
     pub(crate) confirmation: Confirmation,
     pub(crate) confirmed: watch::Receiver<Option<Receipt>>,
+    /// What was asked before the stream was registered counts as seen.
+    pub(crate) anew: watch::Receiver<()>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Link {
 pub(crate) enum Ending {
     /// As we wished: everything sent was accepted.
     Stopped,
+    /// As we wished, to go on at a server found anew.
+    Left,
     /// Otherwise.
     Lost(Failure),
 }
@@ -51,9 +55,9 @@ pub(crate) async fn run(connection: Connection, link: &mut Link) -> Ending {
     let ending = drive(&mut reader, &mut writer, &mut framer, &mut out, link).await;
     link.session.lost();
     match ending {
-        Ok(()) => {
+        Ok(ending) => {
             let _ = tokio::time::timeout(FAREWELL, writer.shutdown()).await;
-            Ending::Stopped
+            ending
         }
         Err(failure) => {
             // What is half written stays half written; an error of ours can only be told between stanzas. The closing tag is
@@ -76,8 +80,9 @@ async fn drive(
     framer: &mut Framer,
     out: &mut BytesMut,
     link: &mut Link,
-) -> Result<(), Failure> {
+) -> Result<Ending, Failure> {
     let shared = link.shared.clone();
+    let mut anew = link.anew.clone();
     let inbox = link.inbox.clone();
     let mut confirmed = link.confirmed.clone();
     confirmed.mark_changed();
@@ -88,7 +93,7 @@ async fn drive(
         let closed = receive(framer, link, closing)?;
         if closed {
             return if closing {
-                Ok(())
+                Ok(Ending::Stopped)
             } else {
                 Err(Failure::Closed)
             };
@@ -130,7 +135,7 @@ async fn drive(
         }
         tokio::select! {
             read = reader.read_buf(framer.buffer()), if reading => match read? {
-                0 if closing => return Ok(()),
+                0 if closing => return Ok(Ending::Stopped),
                 0 => return Err(Failure::Closed),
                 _ => link.session.heard(now()),
             },
@@ -149,7 +154,7 @@ async fn drive(
             }
             () = &mut timer, if timed => {
                 if closing {
-                    return Ok(());
+                    return Ok(Ending::Stopped);
                 }
                 if !reading {
                     link.session.heard(now());
@@ -165,6 +170,8 @@ async fn drive(
                     }
                 }
             }
+            // The closing tag is left out: it would end the session (XEP-0198, 5).
+            Ok(()) = anew.changed(), if !closing => return Ok(Ending::Left),
             () = shared.stop.cancelled(), if !closing && !shared.stop.is_cancelled() => (),
         }
     }

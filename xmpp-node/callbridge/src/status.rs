@@ -170,6 +170,11 @@ pub enum Event {
         /// Why.
         failure: Failure,
     },
+    /// A registered stream was ended to find a server anew, see [`Bridge::reconnect`](crate::Bridge::reconnect).
+    Left {
+        /// With which server.
+        server: Server,
+    },
     /// An attempt failed.
     Failed {
         /// With which server, when one was known.

@@ -43,6 +43,8 @@ enum Round {
     Stopped,
     /// No server took us.
     Failed,
+    /// We left, to find a server anew.
+    Left,
     /// A stream stood for this long and was lost.
     Lost(Duration, Failure),
 }
@@ -85,6 +87,7 @@ impl Supervisor {
             match self.round(at_once).await {
                 Round::Stopped => return,
                 Round::Failed => at_once = false,
+                Round::Left => at_once = true,
                 Round::Lost(held, failure) => {
                     let settled = self.backoff.lost(Instant::now(), held);
                     // Whoever took our name would lose it again to us: no haste.
@@ -120,6 +123,13 @@ impl Supervisor {
         let since = self.registered(&server, connection.managed, bound);
         match connection::run(connection, &mut self.link).await {
             Ending::Stopped => Round::Stopped,
+            Ending::Left => {
+                self.ended = Some(Instant::now());
+                self.lost = None;
+                tracing::info!(server = %server.target, "left to find a server anew");
+                shared.emit(Event::Left { server });
+                Round::Left
+            }
             Ending::Lost(failure) => {
                 self.ended = Some(Instant::now());
                 self.judge(&failure);
@@ -284,6 +294,7 @@ impl Supervisor {
             .ended
             .map_or(Duration::ZERO, |ended| since.duration_since(ended));
         let secure = self.certificate_name.is_some();
+        self.link.anew.mark_unchanged();
         shared.status.send_modify(|status| {
             status.state = State::Registered;
             status.since = SystemTime::now();

@@ -27,11 +27,10 @@ pub struct Accounts {
     pairs: Vec<Pair>,
     /// Whether messages are being offered.
     offering: bool,
-    gaps: Gaps,
     latency: Histogram,
 }
 
-/// An ordered pair of bridges by number, `from != to`.
+/// An ordered pair of bridges by number, counted from 0, `from != to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
     /// The sender.
@@ -51,6 +50,7 @@ struct Pair {
     open: BTreeSet<u64>,
     /// Since when this pair waits for a delivery; none when nothing is offered or open.
     waiting: Option<Duration>,
+    gaps: Gaps,
 }
 
 /// What the books say.
@@ -70,12 +70,29 @@ pub struct Totals {
     pub unaccounted: u64,
     /// Longest gap of any pair, see [`super::gaps`].
     pub longest_gap: Duration,
-    /// Longest gap by fault.
+    /// Longest gap of any pair by fault.
     pub gap_by_fault: Vec<Duration>,
     /// From submission to receipt: median, in microseconds.
     pub latency_p50_us: u64,
     /// From submission to receipt: 99 %, in microseconds.
     pub latency_p99_us: u64,
+}
+
+impl Totals {
+    /// What must not be, in words.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let figures = [
+            ("unaccounted for", self.unaccounted),
+            ("duplicated", self.duplicates),
+            ("out of order", self.out_of_order),
+        ];
+        figures
+            .into_iter()
+            .filter(|(_, count)| *count != 0)
+            .map(|(what, count)| format!("{count} messages are {what}"))
+            .collect()
+    }
 }
 
 impl Accounts {
@@ -86,7 +103,6 @@ impl Accounts {
             bridges,
             pairs: vec![Pair::default(); bridges * bridges],
             offering: true,
-            gaps: Gaps::default(),
             latency: Histogram::default(),
         }
     }
@@ -128,10 +144,8 @@ impl Accounts {
         }
         pair.highest = pair.highest.max(number);
         let goes_on = offering || !pair.open.is_empty();
-        let since = std::mem::replace(&mut pair.waiting, goes_on.then_some(now));
-        if let Some(since) = since {
-            self.gaps.note(since, now);
-        }
+        pair.end_gap(now);
+        pair.waiting = goes_on.then_some(now);
         let latency = now.saturating_sub(submitted).as_micros();
         self.latency.add(u64::try_from(latency).unwrap_or(u64::MAX));
     }
@@ -148,27 +162,25 @@ impl Accounts {
 
     /// A fault happens.
     pub fn fault(&mut self, now: Duration) {
-        self.gaps.fault(now);
+        self.pairs.iter_mut().for_each(|pair| pair.gaps.fault(now));
+    }
+
+    /// The last fault is over; see [`Gaps::over`].
+    pub fn over(&mut self, now: Duration) {
+        self.pairs.iter_mut().for_each(|pair| pair.gaps.over(now));
     }
 
     /// Nothing more is offered; pairs with nothing open wait for nothing from now on.
     pub fn close(&mut self, now: Duration) {
         self.offering = false;
-        for pair in self.pairs.iter_mut().filter(|pair| pair.open.is_empty()) {
-            if let Some(since) = pair.waiting.take() {
-                self.gaps.note(since, now);
-            }
-        }
+        let idle = self.pairs.iter_mut().filter(|pair| pair.open.is_empty());
+        idle.for_each(|pair| pair.end_gap(now));
     }
 
     /// All is over; what is open stays so.
     pub fn finish(&mut self, now: Duration) {
         self.offering = false;
-        for pair in &mut self.pairs {
-            if let Some(since) = pair.waiting.take() {
-                self.gaps.note(since, now);
-            }
-        }
+        self.pairs.iter_mut().for_each(|pair| pair.end_gap(now));
     }
 
     /// Messages neither received nor answered.
@@ -189,10 +201,31 @@ impl Accounts {
         named.take(most).collect()
     }
 
+    /// Messages delivered to one pair.
+    #[must_use]
+    pub fn delivered(&self, direction: Direction) -> u64 {
+        self.pairs[self.index(direction)].delivered
+    }
+
+    /// The gaps of one pair.
+    #[must_use]
+    pub fn gaps(&self, direction: Direction) -> &Gaps {
+        &self.pairs[self.index(direction)].gaps
+    }
+
     /// The sums.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let sum = |figure: fn(&Pair) -> u64| self.pairs.iter().map(figure).sum();
+        let gaps = || self.pairs.iter().map(|pair| &pair.gaps);
+        let mut gap_by_fault: Vec<Duration> = Vec::new();
+        for of_pair in gaps() {
+            let by_fault = of_pair.by_fault();
+            gap_by_fault.resize(by_fault.len(), Duration::ZERO);
+            for (longest, gap) in gap_by_fault.iter_mut().zip(by_fault) {
+                *longest = (*longest).max(gap);
+            }
+        }
         Totals {
             sent: sum(|pair| pair.sent),
             delivered: sum(|pair| pair.delivered),
@@ -200,15 +233,29 @@ impl Accounts {
             duplicates: sum(|pair| pair.duplicates),
             out_of_order: sum(|pair| pair.out_of_order),
             unaccounted: self.open(),
-            longest_gap: self.gaps.longest(),
-            gap_by_fault: self.gaps.by_fault(),
+            longest_gap: gaps().map(Gaps::longest).max().unwrap_or_default(),
+            gap_by_fault,
             latency_p50_us: self.latency.quantile(0.5),
             latency_p99_us: self.latency.quantile(0.99),
         }
     }
 
     fn pair(&mut self, direction: Direction) -> &mut Pair {
-        &mut self.pairs[direction.from * self.bridges + direction.to]
+        let index = self.index(direction);
+        &mut self.pairs[index]
+    }
+
+    const fn index(&self, direction: Direction) -> usize {
+        direction.from * self.bridges + direction.to
+    }
+}
+
+impl Pair {
+    /// What the pair waited for has come, or is not awaited any more.
+    fn end_gap(&mut self, now: Duration) {
+        if let Some(since) = self.waiting.take() {
+            self.gaps.note(since, now);
+        }
     }
 }
 

@@ -147,6 +147,27 @@ fn the_longest_gap_is_that_of_the_worst_pair() {
 }
 
 #[test]
+fn each_pair_has_gaps_of_its_own() {
+    let mut accounts = Accounts::new(2);
+    for at in [0, 10] {
+        accounts.submit(AB, ms(at));
+        accounts.submit(BA, ms(at));
+    }
+    accounts.deliver(AB, 1, ms(0), ms(5));
+    accounts.deliver(BA, 1, ms(0), ms(5));
+    accounts.fault(ms(7));
+    accounts.deliver(AB, 2, ms(10), ms(15));
+    accounts.deliver(BA, 2, ms(10), ms(95));
+    accounts.over(ms(96));
+    assert_eq!(accounts.gaps(AB).by_fault(), [ms(10)]);
+    assert_eq!(accounts.gaps(BA).by_fault(), [ms(90)]);
+    assert_eq!(accounts.totals().gap_by_fault, [ms(90)]);
+    assert_eq!((accounts.delivered(AB), accounts.delivered(BA)), (2, 2));
+    accounts.finish(ms(1000));
+    assert_eq!(accounts.totals().gap_by_fault, [ms(90)], "it was over");
+}
+
+#[test]
 fn the_first_message_opens_the_first_gap() {
     let mut accounts = Accounts::new(2);
     accounts.submit(AB, ms(1000));

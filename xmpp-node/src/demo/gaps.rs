@@ -1,9 +1,9 @@
-//! How long pairs of bridges were without a delivery, and which fault was to blame.
+//! How long a pair of bridges was without a delivery, and which fault was to blame.
 //!
 //! A gap is the time between two deliveries of one ordered pair (or from its first message to its first delivery), while
 //! messages are offered or still under way; so it includes the pace of the traffic itself: 6 pairs at 200/s deliver every
 //! 30 ms when all is well. It is blamed on every fault that lies within it; a gap without a fault in it is blamed on the
-//! last fault before it, as what follows a fault (a node that comes back) belongs to it too.
+//! last fault before it, as what follows a fault (a node that comes back) belongs to it too, until that fault is over.
 
 use std::time::Duration;
 
@@ -11,29 +11,49 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub struct Gaps {
     longest: Duration,
-    faults: Vec<(Duration, Duration)>,
+    faults: Vec<Fault>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    at: Duration,
+    /// Gaps that begin from then on are not its own.
+    over: Duration,
+    longest: Duration,
 }
 
 impl Gaps {
     /// A fault happens `now`; times are since the start of the clock and never go back.
     pub fn fault(&mut self, now: Duration) {
-        self.faults.push((now, Duration::ZERO));
+        self.faults.push(Fault {
+            at: now,
+            over: Duration::MAX,
+            longest: Duration::ZERO,
+        });
     }
 
-    /// A pair had no delivery from `since` to `until`.
+    /// The last fault is over: all is as it was before.
+    pub fn over(&mut self, now: Duration) {
+        if let Some(last) = self.faults.last_mut() {
+            last.over = last.over.min(now);
+        }
+    }
+
+    /// The pair had no delivery from `since` to `until`.
     pub fn note(&mut self, since: Duration, until: Duration) {
         let gap = until.saturating_sub(since);
         self.longest = self.longest.max(gap);
         // The last fault that happened before the gap's end, and all others inside it.
-        let before = self.faults.partition_point(|(at, _)| *at < until);
-        let inside = self.faults[..before].partition_point(|(at, _)| *at < since);
+        let before = self.faults.partition_point(|fault| fault.at < until);
+        let inside = self.faults[..before].partition_point(|fault| fault.at < since);
         let first = inside.min(before.saturating_sub(1));
-        for (_, longest) in &mut self.faults[first..before] {
-            *longest = (*longest).max(gap);
+        let blamed = self.faults[first..before].iter_mut();
+        for fault in blamed.filter(|fault| since < fault.over) {
+            fault.longest = fault.longest.max(gap);
         }
     }
 
-    /// The longest gap of any pair.
+    /// The longest gap.
     #[must_use]
     pub const fn longest(&self) -> Duration {
         self.longest
@@ -42,7 +62,7 @@ impl Gaps {
     /// The longest gap blamed on each fault, in the order of the faults.
     #[must_use]
     pub fn by_fault(&self) -> Vec<Duration> {
-        self.faults.iter().map(|(_, longest)| *longest).collect()
+        self.faults.iter().map(|fault| fault.longest).collect()
     }
 }
 
@@ -72,6 +92,22 @@ mod tests {
             assert_eq!(gaps.by_fault(), expected.map(ms), "{name}");
             assert_eq!(gaps.longest(), ms(until - since), "{name}");
         }
+    }
+
+    #[test]
+    fn a_gap_that_begins_when_a_fault_is_over_is_not_blamed_on_it() {
+        let ms = Duration::from_millis;
+        let mut gaps = Gaps::default();
+        gaps.fault(ms(100));
+        gaps.note(ms(95), ms(150));
+        gaps.over(ms(200));
+        gaps.note(ms(199), ms(260));
+        gaps.note(ms(260), ms(400));
+        assert_eq!(gaps.by_fault(), [ms(61)]);
+        assert_eq!(gaps.longest(), ms(140));
+        gaps.fault(ms(500));
+        gaps.note(ms(400), ms(590));
+        assert_eq!(gaps.by_fault(), [ms(61), ms(190)]);
     }
 
     #[test]

@@ -84,21 +84,6 @@ impl Report {
             },
         }
     }
-
-    /// What must not be, in words.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let figures = [
-            ("unaccounted for", self.unaccounted),
-            ("duplicated", self.duplicates),
-            ("out of order", self.out_of_order),
-        ];
-        figures
-            .into_iter()
-            .filter(|(_, count)| *count != 0)
-            .map(|(what, count)| format!("{count} messages are {what}"))
-            .collect()
-    }
 }
 
 /// What the bridges know, to be compared with ledgers.
@@ -230,7 +215,7 @@ mod tests {
                 + r#""faults":1,"leader_changes":2,"longest_gap_ms":31,"gap_ms_by_fault":[7],"#
                 + r#""latency_us":{"p50":900,"p99":4000}}"#
         );
-        assert_eq!(report.complaints(), ["1 messages are unaccounted for"]);
+        assert_eq!(totals.complaints(), ["1 messages are unaccounted for"]);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Stage {
         let statuses = self.statuses.borrow_and_update().clone();
         self.cluster.publish(&statuses)?;
         self.note_leader(&statuses, view);
-        self.note_others(&statuses);
+        self.shared |= self.used_by_others(&statuses);
         let whole = settled(&statuses);
         loop {
             let ended = self.cluster.ended();
@@ -239,13 +239,13 @@ impl Stage {
     }
 
     /// Whether anyone uses the bridges that are there for them.
-    fn note_others(&mut self, statuses: &[Option<NodeStatus>]) {
+    fn used_by_others(&self, statuses: &[Option<NodeStatus>]) -> bool {
         let ours = &self.options.plan.bridges;
         let bridges = statuses.iter().flatten().flat_map(|status| &status.bridges);
         let used = bridges
             .filter(|bridge| !ours.contains(&bridge.name))
             .any(|bridge| bridge.state != BridgeState::Absent);
-        self.shared |= used || self.run.foreign() > 0;
+        used || self.run.foreign() > 0
     }
 
     /// The seed's `xmpp cluster status` of every node (S26).

@@ -1,6 +1,6 @@
 //! Real bridges (the `callbridge` library) in this process that send one another numbered messages at a steady rate.
 //!
-//! Every bridge sends to every other in turn, so all ordered pairs carry the same. One task a bridge submits, so numbers
+//! Every bridge sends to its partners in turn, by default all others, so that all ordered pairs carry the same. One task a bridge submits, so numbers
 //! are submitted in their order; one task a bridge receives. A bridge whose window is full is waited for, and what it
 //! missed is made up for at most [`ARREARS`]: the rate is what is offered, not what is forced.
 
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::tasks::{receive, send};
-use super::accounts::{Accounts, Totals};
+use super::accounts::{Accounts, Direction, Totals};
 use super::error::DemoError;
 
 /// Traffic between bridges, until it is dropped.
@@ -30,6 +30,8 @@ struct Inner {
     /// `<name>.<domain>`, by number.
     jids: Vec<String>,
     bridges: Vec<Bridge>,
+    /// To whom each bridge sends.
+    partners: Vec<Vec<usize>>,
     accounts: Mutex<Accounts>,
     foreign: Mutex<u64>,
     clock: Instant,
@@ -63,6 +65,27 @@ impl Run {
         configs: Vec<callbridge::Config>,
         patience: Duration,
     ) -> Result<Self, DemoError> {
+        let bridges = configs.len();
+        let others = |from| (0..bridges).filter(|to| *to != from).collect();
+        Self::between(configs, (0..bridges).map(others).collect(), patience).await
+    }
+
+    /// The same; each bridge will send to those of its entry in `partners` alone.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    ///
+    /// # Panics
+    /// If `partners` has not one entry a bridge, naming bridges other than itself.
+    pub async fn between(
+        configs: Vec<callbridge::Config>,
+        partners: Vec<Vec<usize>>,
+        patience: Duration,
+    ) -> Result<Self, DemoError> {
+        assert_eq!(partners.len(), configs.len());
+        for (from, to) in partners.iter().enumerate() {
+            assert!(to.iter().all(|to| *to != from && *to < configs.len()));
+        }
         let mut bridges = Vec::new();
         let mut receivers = Vec::new();
         let mut names = Vec::new();
@@ -84,6 +107,7 @@ impl Run {
             names,
             jids,
             bridges,
+            partners,
             foreign: Mutex::default(),
             clock: Instant::now(),
             stop: CancellationToken::new(),
@@ -124,6 +148,31 @@ impl Run {
     /// Notes that a fault happens now, so that gaps are blamed on it. To be called right before.
     pub fn fault(&self) {
         self.inner.accounts().fault(self.inner.now());
+    }
+
+    /// Notes that the last fault is over, so that gaps which begin now are not blamed on it.
+    pub fn over(&self) {
+        self.inner.accounts().over(self.inner.now());
+    }
+
+    /// Every ordered pair that messages are sent between.
+    pub fn directions(&self) -> impl Iterator<Item = Direction> {
+        let senders = self.inner.partners.iter().enumerate();
+        senders.flat_map(|(from, partners)| partners.iter().map(move |&to| Direction { from, to }))
+    }
+
+    /// Messages delivered to each of these pairs.
+    #[must_use]
+    pub fn delivered(&self) -> Vec<u64> {
+        let accounts = self.inner.accounts();
+        let delivered = self.directions().map(|pair| accounts.delivered(pair));
+        delivered.collect()
+    }
+
+    /// The longest gap of one ordered pair by fault.
+    #[must_use]
+    pub fn gaps(&self, direction: Direction) -> Vec<Duration> {
+        self.inner.accounts().gaps(direction).by_fault()
     }
 
     /// What the books say now.

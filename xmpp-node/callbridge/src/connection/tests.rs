@@ -31,6 +31,7 @@ fn bound(pipe_bytes: usize, inbox_stanzas: usize) -> Bound {
         events: tokio::sync::broadcast::Sender::new(1),
         tally: Tally::default(),
         confirm,
+        anew: watch::Sender::new(()),
         stop: CancellationToken::new(),
     });
     let mut session = Session::new(Timing::default());
@@ -41,6 +42,7 @@ fn bound(pipe_bytes: usize, inbox_stanzas: usize) -> Bound {
         inbox,
         confirmation: Confirmation::OnHandover,
         confirmed,
+        anew: shared.anew.subscribe(),
         shared: shared.clone(),
     };
     let mut framer = Framer::new(Limits::default());

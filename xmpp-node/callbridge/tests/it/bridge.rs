@@ -100,6 +100,37 @@ async fn when_servers_are_killed_under_load_nothing_is_lost_or_doubled() {
 }
 
 #[tokio::test]
+async fn asked_to_reconnect_a_bridge_goes_home_with_its_session() {
+    let cluster = Cluster::echoing();
+    let mut home = Node::start(&cluster).await;
+    let away = Node::start(&cluster).await;
+    let (bridge, mut receiver, mut events) = start(config(&[&home, &away]));
+    assert_eq!(
+        in_time(registered(&mut events)).await,
+        (home.address.port(), false)
+    );
+    home.kill();
+    let elsewhere = (away.address.port(), true);
+    assert_eq!(in_time(registered(&mut events)).await, elsewhere);
+    home.restart().await;
+    for number in 1..=200 {
+        bridge.send(message(number)).await.expect("taken");
+        if number == 100 {
+            bridge.reconnect();
+            let back = (home.address.port(), true);
+            assert_eq!(in_time(registered(&mut events)).await, back);
+        }
+    }
+    for number in 1..=200_u32 {
+        let incoming = in_time(receiver.recv()).await.expect("a stanza");
+        assert_eq!(incoming.id().as_deref(), Some(number.to_string().as_str()));
+    }
+    assert_eq!(in_time(bridge.stop()).await, 0);
+    assert_eq!(cluster.lock().accepted, ids(200));
+    assert_eq!(bridge.counters().failures, 1, "leaving is no failure");
+}
+
+#[tokio::test]
 async fn a_silent_server_is_given_up_and_another_one_resumes() {
     let cluster = Cluster::echoing();
     let nodes = [Node::start(&cluster).await, Node::start(&cluster).await];

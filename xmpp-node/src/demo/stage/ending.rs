@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-use xmpp_node_api::status::NodeStatus;
+use tokio::time::sleep;
 
 use super::{Outcome, Stage, TICK};
 use crate::demo::error::DemoError;
-use crate::demo::report::{Books, Report, disagreements};
+use crate::demo::reckoning::reckon;
+use crate::demo::report::Report;
 use crate::demo::view::View;
 
 impl Stage {
@@ -23,14 +23,19 @@ impl Stage {
         }
         self.look(view).await?;
         let report = Report::new(&totals, self.killed, self.leader_changes);
-        let mut complaints = report.complaints();
+        let mut complaints = totals.complaints();
         if report.unaccounted > 0 {
             let numbers = self.run.open_numbers(20).join(" ");
             complaints.push(format!(
                 "not accounted for (sender>recipient:number): {numbers}"
             ));
         }
-        complaints.extend(self.reckon(&report).await);
+        let mut shared = self.shared;
+        let others = |statuses: &[_]| {
+            shared |= self.used_by_others(statuses);
+            shared
+        };
+        complaints.extend(reckon(&self.cluster, &self.run, &totals, others).await);
         self.print_statuses(view).await;
         view.say(&closing(&report));
         for complaint in &complaints {
@@ -40,28 +45,6 @@ impl Stage {
         view.say("stopping the nodes");
         self.cluster.shutdown(SHUTDOWN).await;
         Ok(Outcome { report, complaints })
-    }
-
-    /// Compares the books with the ledgers, until they agree or it is clear that they do not.
-    async fn reckon(&mut self, report: &Report) -> Vec<String> {
-        let deadline = Instant::now() + RECKON;
-        loop {
-            let statuses = self.cluster.statuses().await;
-            self.note_others(&statuses);
-            let counters = self.run.counters();
-            let books = Books {
-                accepted: counters.accepted - counters.given_up,
-                delivered: report.delivered,
-                errors: report.errors,
-                shared: self.shared,
-            };
-            let reachable: Vec<NodeStatus> = statuses.into_iter().flatten().collect();
-            let found = disagreements(&books, &reachable);
-            if found.is_empty() || Instant::now() >= deadline {
-                return found;
-            }
-            sleep(TICK).await;
-        }
     }
 }
 
@@ -92,9 +75,6 @@ fn closing(report: &Report) -> String {
 
 /// How long what was sent may take to arrive once nothing more is sent.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// How long the last confirmations may take to reach every node.
-const RECKON: Duration = Duration::from_secs(5);
 
 /// How long nodes may take to stop in good order; a little more than `timing.stop_timeout`.
 const SHUTDOWN: Duration = Duration::from_secs(12);

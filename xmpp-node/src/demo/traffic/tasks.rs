@@ -76,9 +76,9 @@ impl Inner {
 }
 
 pub(super) async fn send(inner: Arc<Inner>, from: usize, first: Instant, pace: Duration) {
-    let others: Vec<usize> = (0..inner.bridges.len()).filter(|to| *to != from).collect();
+    let partners = inner.partners[from].clone();
     let mut next = first;
-    for to in others.into_iter().cycle() {
+    for to in partners.into_iter().cycle() {
         let submitted = async {
             sleep_until(next).await;
             inner.submit(Direction { from, to }).await
