@@ -17,7 +17,7 @@ pub struct Gaps {
 #[derive(Clone, Copy, Debug)]
 struct Fault {
     at: Duration,
-    /// Gaps that begin from then on are not its own.
+    /// What lasts from then on is not its own.
     over: Duration,
     longest: Duration,
 }
@@ -47,9 +47,9 @@ impl Gaps {
         let before = self.faults.partition_point(|fault| fault.at < until);
         let inside = self.faults[..before].partition_point(|fault| fault.at < since);
         let first = inside.min(before.saturating_sub(1));
-        let blamed = self.faults[first..before].iter_mut();
-        for fault in blamed.filter(|fault| since < fault.over) {
-            fault.longest = fault.longest.max(gap);
+        for fault in &mut self.faults[first..before] {
+            let blamed = until.min(fault.over).saturating_sub(since);
+            fault.longest = fault.longest.max(blamed);
         }
     }
 
@@ -95,19 +95,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_that_begins_when_a_fault_is_over_is_not_blamed_on_it() {
+    fn what_a_gap_lasts_after_a_fault_is_over_is_not_blamed_on_it() {
         let ms = Duration::from_millis;
         let mut gaps = Gaps::default();
         gaps.fault(ms(100));
         gaps.note(ms(95), ms(150));
         gaps.over(ms(200));
-        gaps.note(ms(199), ms(260));
+        gaps.note(ms(150), ms(260));
+        assert_eq!(gaps.by_fault(), [ms(55)], "of the last gap, 50 to the end");
         gaps.note(ms(260), ms(400));
-        assert_eq!(gaps.by_fault(), [ms(61)]);
+        assert_eq!(gaps.by_fault(), [ms(55)]);
         assert_eq!(gaps.longest(), ms(140));
         gaps.fault(ms(500));
         gaps.note(ms(400), ms(590));
-        assert_eq!(gaps.by_fault(), [ms(61), ms(190)]);
+        assert_eq!(gaps.by_fault(), [ms(55), ms(190)]);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Run {
         self.inner.accounts().fault(self.inner.now());
     }
 
-    /// Notes that the last fault is over, so that gaps which begin now are not blamed on it.
+    /// Notes that the last fault is over, so that what gaps last from now on is not blamed on it.
     pub fn over(&self) {
         self.inner.accounts().over(self.inner.now());
     }
