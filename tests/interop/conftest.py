@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import os
 import resource
+import socket
 import subprocess
 import sys
 import warnings
@@ -23,8 +24,21 @@ from stream import Stream  # noqa: E402
 
 #: Ceiling of one test, seconds.
 TEST_CEILING = 90
-#: How far from the usual ports the demo of these tests is, so that another may run beside it.
+#: How far from the usual ports the demo of these tests is at least, so that another may run beside it.
 PORT_OFFSET = int(os.environ.get("XMPP_INTEROP_PORT_OFFSET", "20000"))
+
+
+def free_offset(least=PORT_OFFSET):
+    """An offset whose ports nobody uses: those of the components and of DNS stand for all."""
+    for offset in range(least, least + 10_000, 100):
+        with socket.socket() as component, socket.socket(type=socket.SOCK_DGRAM) as dns:
+            try:
+                component.bind(("127.0.0.1", 5223 + offset))
+                dns.bind(("127.0.0.1", 5300 + offset))
+                return offset
+            except OSError:
+                continue
+    pytest.exit(f"all ports from {least} on are in use", returncode=2)
 
 
 def binaries():
@@ -51,7 +65,7 @@ def demo(tmp_path_factory):
         return
     directory = tmp_path_factory.mktemp("demo") / "run"
     command = [binaries() / "xmpp", "demo", "--dir", directory, "--rate", "0"]
-    command += ["--port-offset", str(PORT_OFFSET), "-o", "json"]
+    command += ["--port-offset", str(free_offset()), "-o", "json"]
     log = directory.parent / "demo.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster import eventually
-from conftest import PORT_OFFSET, binaries
+from conftest import binaries, free_offset
 
 
 def state(stat):
@@ -33,7 +33,7 @@ def stopped(pid):
 async def test_nodes_end_with_a_demo_that_is_killed(cluster, tmp_path, hangs):
     directory = tmp_path / "run"
     command = [binaries() / "xmpp", "demo", "--dir", directory, "--rate", "0", "-o", "json"]
-    command += ["--port-offset", str(PORT_OFFSET + 5000)]
+    command += ["--port-offset", str(free_offset(25_000))]
     with (tmp_path / "demo.log").open("wb") as log:
         demo = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     pids = []

@@ -3,7 +3,7 @@
 //! - [`lab`]: a cluster of real processes in a temporary directory, and what must be true of it at the end.
 //! - [`proxy`]: TCP between a bridge and a node that can be cut.
 //! - [`measure`]: CPU time and memory of processes.
-//! - [`load`], [`bench`]: pairs of bridges whose throughput and latency are measured; `xmpp-bench`.
+//! - [`load`], [`mod@bench`]: pairs of bridges whose throughput and latency are measured; `xmpp-bench`.
 //! - [`failover`]: the gaps of pairs of bridges when nodes die or freeze; `xmpp-bench-failover`.
 //! - [`report`]: how benches print what they found.
 
