@@ -85,14 +85,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<u64> {
 async fn probe(jid: &str, bridge: &Bridge, receiver: &mut Receiver) -> anyhow::Result<()> {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let id = format!("probe-{}", since_epoch.unwrap_or_default().as_nanos());
-    let message = format!("<message from='{jid}' to='{jid}' id='{id}'><body>probe</body></message>");
+    let message =
+        format!("<message from='{jid}' to='{jid}' id='{id}'><body>probe</body></message>");
     let round_trip = async {
         bridge.send(message.into()).await?;
         while let Some(incoming) = receiver.recv().await {
-            let text = String::from_utf8_lossy(incoming.element());
-            if incoming.kind == Kind::Message && text.contains(&id) {
+            if incoming.kind == Kind::Message && incoming.id().as_deref() == Some(&id) {
                 // Its own message may also come back as an error.
-                anyhow::ensure!(!text.contains("<error"), "the message came back as an error: {text}");
+                let error = incoming.stanza_type().as_deref() == Some("error");
+                anyhow::ensure!(!error, "the message came back as an error");
                 return Ok(());
             }
         }
