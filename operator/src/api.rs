@@ -20,141 +20,16 @@ use crate::metrics::Metrics;
 use crate::names::MANAGER;
 
 mod cover;
+mod error;
+mod rights;
 
 pub use self::cover::{hash, quantity};
-
-/// A right: API group, resource, verbs.
-pub type Right = (&'static str, &'static str, &'static [&'static str]);
-
-/// In the namespaces that are watched.
-pub const RIGHTS: &[Right] = &[
-    ("xmppcluster.dev", "xmppclusters", &["list", "watch"]),
-    ("xmppcluster.dev", "xmppclusters/status", &["patch"]),
-    (
-        "",
-        "configmaps",
-        &["create", "get", "list", "patch", "watch"],
-    ),
-    (
-        "",
-        "secrets",
-        &["create", "delete", "get", "list", "patch", "watch"],
-    ),
-    (
-        "",
-        "services",
-        &["create", "delete", "get", "list", "patch", "watch"],
-    ),
-    ("", "pods", &["delete", "get", "list", "watch"]),
-    ("", "persistentvolumeclaims", &["delete", "list", "patch"]),
-    (
-        "apps",
-        "statefulsets",
-        &["create", "get", "list", "patch", "watch"],
-    ),
-    (
-        "policy",
-        "poddisruptionbudgets",
-        &["create", "get", "list", "patch", "watch"],
-    ),
-    (
-        "networking.k8s.io",
-        "networkpolicies",
-        &["create", "get", "list", "patch", "watch"],
-    ),
-    ("events.k8s.io", "events", &["create", "patch"]),
-];
-
-/// In the namespace of the operator itself.
-pub const OWN_RIGHTS: &[Right] = &[(
-    "coordination.k8s.io",
-    "leases",
-    &["create", "get", "update"],
-)];
-
-/// Kinds that are read and written as plain data: kind, group, version, plural.
-pub const KINDS: &[(&str, &str, &str, &str)] = &[
-    ("ConfigMap", "", "v1", "configmaps"),
-    ("Secret", "", "v1", "secrets"),
-    ("Service", "", "v1", "services"),
-    ("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
-    ("StatefulSet", "apps", "v1", "statefulsets"),
-    (
-        "PodDisruptionBudget",
-        "policy",
-        "v1",
-        "poddisruptionbudgets",
-    ),
-    (
-        "NetworkPolicy",
-        "networking.k8s.io",
-        "v1",
-        "networkpolicies",
-    ),
-];
+pub use self::error::ApiError;
+use self::error::failed;
+pub use self::rights::{KINDS, OWN_RIGHTS, RIGHTS, Right};
 
 /// Hash of the object as it was applied last: tells what was taken out of it since.
 const APPLIED: &str = "xmppcluster.dev/applied";
-
-/// Why something was not read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// The API server says no, or was not reached.
-    #[error("{verb} {kind} {name}: {}", describe(.error))]
-    Kube {
-        /// What was to be done.
-        verb: &'static str,
-        /// Of which kind.
-        kind: String,
-        /// With which object.
-        name: String,
-        /// Why not.
-        error: kube::Error,
-    },
-    /// An object of that name exists, and is somebody else's.
-    #[error(
-        "{kind} {name} exists and does not belong to this XmppCluster: delete or rename it, or name the XmppCluster otherwise"
-    )]
-    Taken {
-        /// Its kind.
-        kind: String,
-        /// Its name.
-        name: String,
-    },
-}
-
-impl ApiError {
-    /// The object changed, appeared or went meanwhile: look again.
-    #[must_use]
-    pub fn is_race(&self) -> bool {
-        let Self::Kube {
-            error: kube::Error::Api(status),
-            ..
-        } = self
-        else {
-            return false;
-        };
-        status.is_conflict() || status.is_already_exists() || status.is_not_found()
-    }
-
-    /// One word for conditions.
-    #[must_use]
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Taken { .. } => "NameConflict",
-            Self::Kube {
-                error: kube::Error::Api(status),
-                ..
-            } => match status.code {
-                403 => "Forbidden",
-                409 => "Conflict",
-                422 => "Invalid",
-                _ => "ApiError",
-            },
-            Self::Kube { .. } => "ApiUnreachable",
-        }
-    }
-}
 
 /// An object as the API server has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -280,6 +155,8 @@ impl Access {
         self.metrics.written();
         let patched = api.patch(name, &params, &Patch::Apply(&wanted)).await;
         patched.map_err(failed("patch", kind, name))?;
+        // One that is written again and again shows here: the server keeps it in another form than it was given.
+        tracing::info!(namespace, kind, name, "object written");
         Ok(true)
     }
 
@@ -458,23 +335,6 @@ fn identify(object: &Value) -> (&str, &str, &str) {
 fn parse(object: &Value, kind: &str, name: &str) -> Result<DynamicObject, ApiError> {
     let parsed = serde_json::from_value(object.clone());
     parsed.map_err(|error| failed("create", kind, name)(kube::Error::SerdeError(error)))
-}
-
-fn failed(verb: &'static str, kind: &str, name: &str) -> impl FnOnce(kube::Error) -> ApiError {
-    let (kind, name) = (kind.to_owned(), name.to_owned());
-    move |error| ApiError::Kube {
-        verb,
-        kind,
-        name,
-        error,
-    }
-}
-
-fn describe(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// Objects by kind and name.

@@ -235,10 +235,10 @@ fn is_running(pod: &KubePod) -> bool {
 /// Why a pod does not run, where the API server knows: the scheduler first, then the image, then the program.
 fn trouble(pod: &KubePod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
-    let conditions = status.conditions.as_ref().into_iter().flatten();
+    let mut conditions = status.conditions.as_ref().into_iter().flatten();
     let unscheduled = conditions
-        .filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    if let Some(condition) = unscheduled.last() {
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
         return Some(Trouble {
             reason: condition
                 .reason

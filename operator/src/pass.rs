@@ -5,16 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{info, warn};
-use xmpp_node_api::admin::{AdminError, ErrorCode, Member, Request, Response};
+use xmpp_node_api::admin::ErrorCode;
 use xmpp_node_client::admin::ClientError;
 
 use crate::api::{Access, ApiError, quantity};
-use crate::bridges;
 use crate::build::{self, Facts};
 use crate::cluster::Cluster;
 use crate::crd::{XmppCluster, XmppClusterStatus};
@@ -25,7 +24,11 @@ use crate::nodes::Nodes;
 use crate::observe::{Observed, observe};
 use crate::plan::{Plan, Step, Waiting, plan};
 use crate::report::{self, Findings};
-use crate::view::{Record, View};
+
+mod bridges;
+mod step;
+
+use self::bridges::Bridges;
 
 /// What passes share.
 pub struct Passes {
@@ -113,14 +116,6 @@ impl PassError {
             Self::Key(_) | Self::Build(_) => false,
         }
     }
-}
-
-/// What became of the bridges.
-#[derive(Default)]
-struct Bridges {
-    faults: BTreeMap<String, String>,
-    rotating: BTreeMap<String, Timestamp>,
-    changed: bool,
 }
 
 impl Passes {
@@ -337,201 +332,6 @@ impl Passes {
         Ok(())
     }
 
-    /// Makes the cluster accept the bridges of the resource, with their secrets.
-    async fn settle_bridges(
-        &self,
-        resource: &XmppCluster,
-        cluster: &Cluster,
-        observed: &Observed,
-        nodes: &Nodes,
-        view: &View,
-        now: Timestamp,
-    ) -> Result<Bridges, PassError> {
-        let mut found = Bridges::default();
-        let mut wanted = BTreeMap::new();
-        for bridge in &cluster.spec.bridges {
-            let secret = keyring::wanted_secret(cluster, &observed.secrets, &bridge.name);
-            let secret = secret.map_err(|fault| found.faults.insert(bridge.name.clone(), fault));
-            wanted.insert(bridge.name.clone(), secret.ok());
-        }
-        let started = matches!(view.record, Record::Started(_));
-        let Some(group) = view.group().filter(|_| started) else {
-            return Ok(found);
-        };
-        let known = view.named(&group.leader).and_then(|pod| pod.node.as_ref());
-        let held = known.map(|node| {
-            let one = |bridge: &xmpp_node_api::status::BridgeStatus| {
-                (bridge.name.clone(), bridge.secret_generations.clone())
-            };
-            node.bridges.iter().map(one).collect::<Vec<_>>()
-        });
-        let mut hasher = DefaultHasher::new();
-        (&wanted, &held).hash(&mut hasher);
-        let both = hasher.finish();
-        let settled = || self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        if settled().get(&cluster.uid) == Some(&both) {
-            return Ok(found);
-        }
-        let call = async |request: Request| {
-            let name = request.name();
-            nodes
-                .call(&group.leader, &request)
-                .await
-                .map_err(|error| PassError::Node {
-                    request: name,
-                    pod: group.leader.clone(),
-                    error,
-                })
-        };
-        let Response::Bridges(held) = call(Request::ListBridges { reveal: true }).await? else {
-            return Ok(found);
-        };
-        let changes = bridges::changes(&wanted, &held, &rotating(resource), now);
-        found.rotating = changes.rotating;
-        for request in changes.requests {
-            let (what, name) = (request.name(), bridge_of(&request));
-            match call(request).await {
-                Ok(_) => {
-                    found.changed = true;
-                    self.access
-                        .tell(
-                            resource,
-                            false,
-                            event_of(what),
-                            format!("bridge {name}: {what}"),
-                        )
-                        .await;
-                }
-                Err(PassError::Node {
-                    error: ClientError::Refused(error),
-                    ..
-                }) if is_of_bridge(&error) => {
-                    found.faults.insert(name, error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        if !found.changed && found.rotating.is_empty() && found.faults.is_empty() {
-            settled().insert(cluster.uid.clone(), both);
-        }
-        Ok(found)
-    }
-
-    /// Takes the one step. Whether there was one.
-    async fn take(
-        &self,
-        resource: &XmppCluster,
-        cluster: &Cluster,
-        observed: &Observed,
-        nodes: &Nodes,
-        view: &View,
-        plan: &mut Plan,
-    ) -> Result<bool, PassError> {
-        let names = &cluster.names;
-        let space = names.namespace.as_str();
-        let leader = view.group().map(|group| group.leader).unwrap_or_default();
-        let ask = async |pod: &str, request: Request| {
-            let answer = nodes.call(pod, &request).await;
-            answer.map_err(|error| PassError::Node {
-                request: request.name(),
-                pod: pod.to_owned(),
-                error,
-            })
-        };
-        match plan.step.clone() {
-            Step::Rest | Step::Wait(_) | Step::Shrink => return Ok(false),
-            Step::Initialize { pod } => {
-                let id = view.record.id().unwrap_or_default().to_owned();
-                let done = ask(&pod, Request::Initialize { cluster_id: id }).await;
-                if !already(&done) {
-                    done?;
-                }
-            }
-            Step::Record { id } => self.write_record(cluster, observed, &id, true).await?,
-            Step::StartAnew => {
-                self.write_record(cluster, observed, &keyring::cluster_id()?, false)
-                    .await?;
-            }
-            Step::Join { pod, through } => {
-                let node = view.named(&through).and_then(|pod| pod.node.as_ref());
-                let Some(address) = node.map(|node| node.address.clone()) else {
-                    return Ok(false);
-                };
-                let done = ask(&pod, Request::Join { address }).await;
-                if !already(&done) {
-                    done?;
-                }
-            }
-            Step::Remove { id, .. } => {
-                let member = Member::Id(id);
-                ask(&leader, Request::RemoveMember { member }).await?;
-            }
-            Step::ChangeVoters { ids } => {
-                ask(&leader, Request::ChangeVoters { ids }).await?;
-            }
-            Step::Transfer { to } => {
-                let to = Some(Member::Name(to));
-                ask(&leader, Request::TransferLeader { to }).await?;
-            }
-            Step::Restart {
-                pod,
-                uid,
-                ask: live,
-            } => {
-                if live {
-                    let name = pod.clone();
-                    let answer = ask(&leader, Request::MayRestart { name }).await?;
-                    if let Response::Decision(decision) = answer
-                        && !decision.allowed
-                    {
-                        plan.step = Step::Wait(Waiting::Members);
-                        plan.why = format!("{pod} may not be restarted now: {}", decision.reason);
-                        return Ok(false);
-                    }
-                }
-                self.access.delete_pod(space, &pod, &uid).await?;
-            }
-            Step::Replace { pod, uid } => {
-                let ordinal = names.ordinal(&pod).unwrap_or(-1);
-                let claim = names.claim(ordinal);
-                if let Some(claim) = observed.claims.iter().find(|found| found.name() == claim) {
-                    let kind = "PersistentVolumeClaim";
-                    self.access
-                        .delete(kind, space, claim.name(), claim.uid())
-                        .await?;
-                }
-                self.access.delete_pod(space, &pod, &uid).await?;
-            }
-        }
-        let step = plan.step.name();
-        info!(
-            cluster = names.cluster,
-            namespace = space,
-            step,
-            why = plan.why,
-            "step taken"
-        );
-        self.metrics.stepped(step);
-        self.access
-            .tell(resource, false, step, plan.why.clone())
-            .await;
-        Ok(true)
-    }
-
-    async fn write_record(
-        &self,
-        cluster: &Cluster,
-        observed: &Observed,
-        id: &str,
-        started: bool,
-    ) -> Result<(), PassError> {
-        let found = observed.object("ConfigMap", &cluster.names.record());
-        self.access
-            .apply(&record(cluster, id, started), found)
-            .await?;
-        Ok(())
-    }
-
     /// Writes the status if it is not what it was.
     async fn report(
         &self,
@@ -596,50 +396,4 @@ fn record(cluster: &Cluster, id: &str, started: bool) -> Value {
         "metadata": cluster.kept_meta(&cluster.names.record()),
         "data": { "clusterId": id, "started": started.to_string() },
     })
-}
-
-fn rotating(resource: &XmppCluster) -> BTreeMap<String, Timestamp> {
-    let bridges = resource.status.iter().flat_map(|status| &status.bridges);
-    let since = bridges.filter_map(|bridge| {
-        let since = bridge.rotating_since.as_ref()?.parse().ok()?;
-        Some((bridge.name.clone(), since))
-    });
-    since.collect()
-}
-
-/// The node did this before, and the operator stopped before it knew.
-fn already(done: &Result<Response, PassError>) -> bool {
-    matches!(
-        done,
-        Err(PassError::Node { error: ClientError::Refused(error), .. }) if error.code == ErrorCode::AlreadyInitialized
-    )
-}
-
-fn is_of_bridge(error: &AdminError) -> bool {
-    matches!(
-        error.code,
-        ErrorCode::Invalid
-            | ErrorCode::BridgeExists
-            | ErrorCode::UnknownBridge
-            | ErrorCode::Conflict
-    )
-}
-
-fn bridge_of(request: &Request) -> String {
-    match request {
-        Request::PutBridge { name, .. }
-        | Request::RotateBridge { name, .. }
-        | Request::RetireSecret { name, .. }
-        | Request::RemoveBridge { name } => name.clone(),
-        _ => String::new(),
-    }
-}
-
-fn event_of(request: &str) -> &'static str {
-    match request {
-        "put_bridge" => "BridgeAdded",
-        "rotate_bridge" => "SecretRotated",
-        "retire_secret" => "SecretRetired",
-        _ => "BridgeRemoved",
-    }
 }

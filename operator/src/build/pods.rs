@@ -150,7 +150,8 @@ fn container(cluster: &Cluster) -> Value {
         })
     };
     let port = |name: &str, number: u16| json!({ "name": name, "containerPort": number, "protocol": "TCP" });
-    let mount = |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": name != "data" });
+    let mount =
+        |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
     let pull = match cluster.spec.image_pull_policy {
         Some(PullPolicy::Always) => "Always",
         Some(PullPolicy::Never) => "Never",
@@ -180,7 +181,7 @@ fn container(cluster: &Cluster) -> Value {
             "capabilities": { "drop": ["ALL"] },
         },
         "volumeMounts": [
-            mount("data", DATA_DIR),
+            { "name": "data", "mountPath": DATA_DIR },
             mount("config", CONFIG_DIR),
             mount("certificate", CERTIFICATE_DIR),
             mount("node-certificates", NODE_CERTIFICATE_DIR),

@@ -1,5 +1,7 @@
 //! A cluster whose members come and go, and the plan that has to keep it alive: a model of Raft membership, pods and
 //! volumes, small enough to be tried in all states and in long random histories.
+//!
+//! Length: one model, and what must hold of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

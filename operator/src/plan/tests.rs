@@ -1,7 +1,8 @@
 //! Single decisions, by table.
 
 use xmpp_node_api::status::{
-    CertificateStatus, Leader, Ledger, MemberRole, NodeRole, NodeStatus, PeerStatus, Readiness,
+    CertificateStatus, Leader, Ledger, MemberRole, NodeId, NodeRole, NodeStatus, PeerStatus,
+    Readiness,
 };
 use xmpp_node_api::time::Timestamp;
 
