@@ -68,8 +68,16 @@ fn next(names: &Names, view: &View) -> Next {
         group::replace,
         group::roll,
     ];
-    let found = steps.iter().find_map(|step| step(names, view, &group));
-    found.unwrap_or_else(|| (Step::Rest, "the cluster is as it should be".to_owned()))
+    // What can be done goes before what has to wait, or two that wait for each other would do so for ever.
+    let mut waits = None;
+    for step in steps {
+        match step(names, view, &group) {
+            Some((Step::Wait(what), why)) => waits = waits.or(Some((Step::Wait(what), why))),
+            Some(found) => return found,
+            None => {}
+        }
+    }
+    waits.unwrap_or_else(|| (Step::Rest, "the cluster is as it should be".to_owned()))
 }
 
 fn wait(what: Waiting, why: impl Into<String>) -> Next {

@@ -115,7 +115,9 @@ pub(super) fn scale_down(names: &Names, view: &View, group: &Group) -> Option<Ne
 }
 
 pub(super) fn replace(_: &Names, view: &View, group: &Group) -> Option<Next> {
-    let pod = view.pods.iter().find(|pod| pod.replace && !pod.leaving)?;
+    // One whose member is gone already first: until it is replaced no other one may go.
+    let asked = view.pods.iter().filter(|pod| pod.replace && !pod.leaving);
+    let pod = asked.min_by_key(|pod| group.member(&pod.name).is_some_and(Member::is_good))?;
     let Some(member) = group.member(&pod.name) else {
         return Some((
             Step::Replace {
@@ -154,9 +156,18 @@ pub(super) fn replace(_: &Names, view: &View, group: &Group) -> Option<Next> {
 }
 
 /// Pods that are not as they should be, one at a time.
-pub(super) fn roll(_: &Names, view: &View, group: &Group) -> Option<Next> {
+pub(super) fn roll(names: &Names, view: &View, group: &Group) -> Option<Next> {
     let mut outdated: Vec<&Pod> = view.pods.iter().filter(|pod| pod.outdated).collect();
     if outdated.is_empty() {
+        return None;
+    }
+    // While somebody is still to join there are fewer voters than there should be; `join` says what is waited for.
+    let votes = |ordinal| {
+        group
+            .member(&names.pod(ordinal))
+            .is_some_and(|member| member.votes)
+    };
+    if !(0..view.wanted).all(votes) {
         return None;
     }
     // One that does not answer first, the leader last, else from the highest ordinal down.
