@@ -12,7 +12,6 @@
 //! | `GET /v1/status` | the status, for people with `curl` |
 //! | `GET /livez`, `/readyz`, `/metrics` | on the metrics port alone ([`health`]) |
 
-pub mod client;
 pub mod health;
 pub mod http;
 pub mod listen;

@@ -31,7 +31,7 @@ pub use self::cluster::render_cluster_status;
 use self::connect::Target;
 use self::demo::DemoCommand;
 pub use self::node::render_node_status;
-use crate::admin::client::{AdminClient, ClientError};
+use xmpp_node_client::admin::{AdminClient, ClientError};
 
 /// Looks after XMPP nodes and their cluster.
 #[derive(Debug, Parser)]

@@ -10,20 +10,15 @@
 //! ports, by the role in its certificates ([`PeerIdentity`]). On those no session is resumed, so that a replaced CA
 //! is in force at once. [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
 
-mod identity;
 mod material;
 mod reload;
 mod verify;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
@@ -32,30 +27,12 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use xmpp_node_api::config::Fault;
 use xmpp_node_api::status::CertificateStatus;
+pub use xmpp_node_client::identity::{IdentityError, PeerIdentity, Role};
+pub use xmpp_node_client::tls::{install_provider, provider, unchecked_name};
 
-pub use self::identity::{IdentityError, PeerIdentity, Role};
 use self::material::{Material, PeerMaterial};
 pub use self::reload::watch;
-use self::verify::{NodeVerifier, RoleVerifier};
-
-/// The cryptographic provider of the whole program. Nothing else names one.
-#[must_use]
-pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-/// Makes [`provider`] the default of libraries that ask for one. To be called first thing in `main`; later calls
-/// change nothing.
-pub fn install_provider() {
-    // An error says that one is installed, and this program has no other.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// The name to give rustls when connecting to a node: it is neither sent nor checked, as nodes are known by their role.
-#[must_use]
-pub fn unchecked_name() -> ServerName<'static> {
-    IpAddr::V4(Ipv4Addr::UNSPECIFIED).into()
-}
+use self::verify::RoleVerifier;
 
 /// Which files hold certificates and keys, and what they must be good for.
 #[derive(Clone, Debug)]
@@ -270,16 +247,8 @@ impl PeerTls {
     }
 
     fn client(&self, node: Option<&str>) -> ClientConfig {
-        let verifier = NodeVerifier::new(Arc::clone(&self.roots), provider(), node);
-        let mut config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13])
-            .expect("the provider has cipher suites of TLS 1.3")
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&self.key))));
-        config.resumption = Resumption::disabled();
-        config.enable_sni = false;
-        config
+        let (roots, key) = (Arc::clone(&self.roots), Arc::clone(&self.key));
+        xmpp_node_client::tls::client_config(roots, key, node)
     }
 }
 

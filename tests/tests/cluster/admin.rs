@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xmpp_node::admin::client::{AdminClient, ClientError, Endpoint};
 use xmpp_node::tls::{PeerFiles, TlsClient};
 use xmpp_node_api::address::HostPort;
 use xmpp_node_api::admin::{ErrorCode, Member, Request, Response};
 use xmpp_node_api::status::{MemberRole, NodeId, NodeRole};
+use xmpp_node_client::admin::{AdminClient, ClientError, Endpoint};
 use xmpp_tests::lab::{Lab, progress, until};
 
 /// The admin port of a node, for whoever has these certificates.

@@ -60,6 +60,9 @@ pub(crate) struct Arguments {
     /// Connect without TLS, to loopback addresses only
     #[arg(long, conflicts_with = "ca")]
     plain_loopback: bool,
+    /// Register, send one message to itself, and end well when it came back; badly after two minutes
+    #[arg(long, conflicts_with = "sidecar")]
+    pub(crate) probe: bool,
     /// Print the state as JSON lines
     #[arg(long)]
     pub(crate) status: bool,

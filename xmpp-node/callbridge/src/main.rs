@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use callbridge::sidecar::Sidecar;
-use callbridge::{Bridge, responder};
+use callbridge::{Bridge, Receiver, responder};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use xmpp_core::stanza::Kind;
 
 use crate::arguments::Arguments;
 
@@ -57,8 +58,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<u64> {
         tracing::info!(address = %sidecar.local_addr()?, "waiting for the component");
         return Ok(sidecar.run(shutdown, watch).await?);
     }
+    let jid = config.jid();
     let (bridge, mut receiver) = Bridge::start(config)?;
     watch(&bridge);
+    if arguments.probe {
+        probe(&jid, &bridge, &mut receiver).await?;
+        return Ok(bridge.stop().await);
+    }
     loop {
         let incoming = tokio::select! {
             incoming = receiver.recv() => incoming,
@@ -74,6 +80,35 @@ async fn run(arguments: Arguments) -> anyhow::Result<u64> {
     }
     Ok(bridge.stop().await)
 }
+
+/// One message to itself, through the cluster and back.
+async fn probe(jid: &str, bridge: &Bridge, receiver: &mut Receiver) -> anyhow::Result<()> {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let id = format!("probe-{}", since_epoch.unwrap_or_default().as_nanos());
+    let message =
+        format!("<message from='{jid}' to='{jid}' id='{id}'><body>probe</body></message>");
+    let round_trip = async {
+        bridge.send(message.into()).await?;
+        while let Some(incoming) = receiver.recv().await {
+            if incoming.kind == Kind::Message && incoming.id().as_deref() == Some(&id) {
+                // Its own message may also come back as an error.
+                let error = incoming.stanza_type().as_deref() == Some("error");
+                anyhow::ensure!(!error, "the message came back as an error");
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the bridge was stopped")
+    };
+    match tokio::time::timeout(PROBE, round_trip).await {
+        Ok(outcome) => outcome?,
+        Err(_) => anyhow::bail!("no message came back within {} s", PROBE.as_secs()),
+    }
+    tracing::info!("the message came back");
+    Ok(())
+}
+
+/// A cluster that was asked for a moment ago has to start first.
+const PROBE: Duration = Duration::from_secs(120);
 
 fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;

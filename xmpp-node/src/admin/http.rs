@@ -45,7 +45,7 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for the answer: a joining node has to catch up first.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub use xmpp_node_client::admin::REQUEST_TIMEOUT;
 
 /// Time that requests under way have at a stop.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

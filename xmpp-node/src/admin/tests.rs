@@ -10,12 +10,12 @@ use xmpp_node_api::address::HostPort;
 use xmpp_node_api::admin::{ErrorCode, Member, Secret};
 use xmpp_node_api::status::{NodeId, Readiness};
 
-use super::client::{AdminClient, ClientError, Endpoint};
 use super::health::Health;
 use super::test_control::{TestControl, status};
 use super::*;
 use crate::tls::test_pki::{Leaf, TestPki};
 use crate::tls::{PeerIdentity, Role, TlsClient};
+use xmpp_node_client::admin::{AdminClient, ClientError, Endpoint};
 
 struct OnSocket {
     dir: tempfile::TempDir,

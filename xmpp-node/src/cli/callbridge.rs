@@ -10,7 +10,7 @@ use clap::Subcommand;
 use xmpp_node_api::admin::{Bridge, Request, Response, Secret};
 
 use super::{Answer, Failure, Output, done, odd};
-use crate::admin::client::AdminClient;
+use xmpp_node_client::admin::AdminClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CallbridgeCommand {

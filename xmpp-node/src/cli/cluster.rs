@@ -10,7 +10,7 @@ use xmpp_node_api::admin::{Member, Request};
 use xmpp_node_api::status::NodeStatus;
 
 use super::{Answer, Failure, Output, done};
-use crate::admin::client::AdminClient;
+use xmpp_node_client::admin::AdminClient;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {

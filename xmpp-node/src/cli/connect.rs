@@ -6,8 +6,8 @@ use clap::Args;
 use xmpp_node_api::address::HostPort;
 
 use super::Failure;
-use crate::admin::client::{AdminClient, Endpoint};
 use crate::tls::{PeerFiles, TlsClient};
+use xmpp_node_client::admin::{AdminClient, Endpoint};
 
 /// Where the node is. Without any of these, the socket in the usual place.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use xmpp_node_api::status::{BridgeState, BridgeStatus, MemberRole, NodeStatus, PeerStatus};
 
 use super::{Answer, Failure, Output};
-use crate::admin::client::AdminClient;
+use xmpp_node_client::admin::AdminClient;
 
 pub(super) async fn status(client: &AdminClient, output: Output) -> Result<Answer, Failure> {
     let status = client.status().await?;

@@ -27,7 +27,7 @@ use super::pki::{Pki, make_private_dir};
 use super::process::Process;
 use super::settled::role_text;
 use super::site::{DOMAIN, Ports, Site, check_free};
-use crate::admin::client::{AdminClient, ClientError, Endpoint};
+use xmpp_node_client::admin::{AdminClient, ClientError, Endpoint};
 
 /// What to set up.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use crate::admin::client::ClientError;
+use xmpp_node_client::admin::ClientError;
 
 /// Why a demo cluster does not run.
 #[derive(Debug, thiserror::Error)]

@@ -9,20 +9,16 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
-};
+use xmpp_node_client::issue::{Authority, Pair};
 
 use super::error::DemoError;
-use crate::tls::PeerFiles;
+use crate::tls::{PeerFiles, PeerIdentity, Role};
 
 /// Both CAs, and the directory of what they issued.
 pub struct Pki {
     dir: PathBuf,
-    internal: CertifiedIssuer<'static, KeyPair>,
-    public: CertifiedIssuer<'static, KeyPair>,
+    internal: Authority,
+    public: Authority,
 }
 
 impl Pki {
@@ -37,8 +33,8 @@ impl Pki {
             internal: authority("xmpp demo internal CA")?,
             public: authority("xmpp demo public CA")?,
         };
-        write_private(&pki.path("ca.crt"), &pki.internal.pem())?;
-        write_private(&pki.public_ca(), &pki.public.pem())?;
+        write_private(&pki.path("ca.crt"), pki.internal.certificate())?;
+        write_private(&pki.public_ca(), pki.public.certificate())?;
         Ok(pki)
     }
 
@@ -59,7 +55,7 @@ impl Pki {
     /// # Errors
     /// [`DemoError::File`], [`DemoError::Certificate`].
     pub fn issue_node(&self, name: &str) -> Result<PeerFiles, DemoError> {
-        self.issue_internal(name, &format!("xmpp-cluster:node/{name}"))
+        self.issue_internal(name, &PeerIdentity::node(name))
     }
 
     /// Issues `admin.crt` and `admin.key` for a person with the command line.
@@ -67,7 +63,11 @@ impl Pki {
     /// # Errors
     /// [`DemoError::File`], [`DemoError::Certificate`].
     pub fn issue_admin(&self) -> Result<PeerFiles, DemoError> {
-        self.issue_internal("admin", "xmpp-cluster:admin")
+        let admin = PeerIdentity {
+            role: Role::Admin,
+            name: "admin".to_owned(),
+        };
+        self.issue_internal("admin", &admin)
     }
 
     /// Issues `component.crt` and `component.key`, by the public CA, for these names and addresses; the first name is
@@ -76,27 +76,15 @@ impl Pki {
     /// # Errors
     /// [`DemoError::File`], [`DemoError::Certificate`].
     pub fn issue_component(&self, names: &[String], ips: &[IpAddr]) -> Result<(), DemoError> {
-        let mut params = leaf(names.first().map_or("", String::as_str))?;
-        for name in names {
-            let name = name.as_str().try_into()?;
-            params.subject_alt_names.push(SanType::DnsName(name));
-        }
-        let ips = ips.iter().copied().map(SanType::IpAddress);
-        params.subject_alt_names.extend(ips);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        self.issue("component", &params, &self.public)
+        let issued = self
+            .public
+            .issue_server(names, ips, Timestamp::now(), DAYS)?;
+        self.write("component", &issued)
     }
 
-    fn issue_internal(&self, name: &str, role: &str) -> Result<PeerFiles, DemoError> {
-        let mut params = leaf(name)?;
-        params
-            .subject_alt_names
-            .push(SanType::URI(role.try_into()?));
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        self.issue(name, &params, &self.internal)?;
+    fn issue_internal(&self, name: &str, identity: &PeerIdentity) -> Result<PeerFiles, DemoError> {
+        let issued = self.internal.issue_role(identity, Timestamp::now(), DAYS)?;
+        self.write(name, &issued)?;
         Ok(PeerFiles {
             certificate: self.path(&format!("{name}.crt")),
             key: self.path(&format!("{name}.key")),
@@ -105,16 +93,9 @@ impl Pki {
         })
     }
 
-    fn issue(
-        &self,
-        name: &str,
-        params: &CertificateParams,
-        issuer: &CertifiedIssuer<'static, KeyPair>,
-    ) -> Result<(), DemoError> {
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, issuer)?;
-        write_private(&self.path(&format!("{name}.key")), &key.serialize_pem())?;
-        write_private(&self.path(&format!("{name}.crt")), &certificate.pem())
+    fn write(&self, name: &str, issued: &Pair) -> Result<(), DemoError> {
+        write_private(&self.path(&format!("{name}.key")), &issued.key)?;
+        write_private(&self.path(&format!("{name}.crt")), &issued.certificate)
     }
 }
 
@@ -140,38 +121,13 @@ pub(super) fn write_private(path: &Path, content: &str) -> Result<(), DemoError>
     write().map(drop).map_err(DemoError::file(path))
 }
 
-fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>, DemoError> {
-    let mut params = dated(name)?;
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
+fn authority(name: &str) -> Result<Authority, DemoError> {
+    let made = Authority::create(name, Timestamp::now(), DAYS)?;
+    Ok(Authority::load(&made)?)
 }
 
-fn leaf(name: &str) -> Result<CertificateParams, DemoError> {
-    let mut params = dated(name)?;
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // Strict verifiers, such as Python's from 3.13 on, refuse a certificate without it.
-    params.use_authority_key_identifier_extension = true;
-    Ok(params)
-}
-
-/// Valid from yesterday, so that clocks may differ, for one year.
-fn dated(name: &str) -> Result<CertificateParams, DemoError> {
-    let mut params = CertificateParams::new(Vec::new())?;
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
-    let yesterday = today.yesterday().unwrap_or(today);
-    let day = |date: jiff::civil::Date, years: i32| {
-        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
-        // The 29th of February does not come every year.
-        date_time_ymd(i32::from(date.year()) + years, month, day.min(28))
-    };
-    params.not_before = day(yesterday, 0);
-    params.not_after = day(today, 1);
-    Ok(params)
-}
+/// A demo does not last longer.
+const DAYS: i64 = 365;
 
 #[cfg(test)]
 mod tests {

@@ -16,8 +16,7 @@ use xmpp_node_api::status::CertificateStatus;
 use xmpp_node_api::time::Timestamp;
 use zeroize::Zeroizing;
 
-use super::identity::PeerIdentity;
-use super::{ComponentFiles, PeerFiles, TlsFiles, provider};
+use super::{ComponentFiles, PeerFiles, PeerIdentity, TlsFiles, provider};
 
 /// SHA-256 over the content of all files.
 pub(super) type Digest = [u8; 32];

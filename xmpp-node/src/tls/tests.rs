@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::test_pki::{Leaf, TestPki};
 use super::*;
+use xmpp_node_client::tls::NodeVerifier;
 
 const DOMAIN: &str = "example.test";
 

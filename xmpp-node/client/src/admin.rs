@@ -22,7 +22,6 @@ use xmpp_node_api::address::HostPort;
 use xmpp_node_api::admin::{AdminError, Request, Response};
 use xmpp_node_api::status::NodeStatus;
 
-use super::http::REQUEST_TIMEOUT;
 use crate::tls::unchecked_name;
 
 /// Where a node's admin API is.
@@ -204,6 +203,9 @@ async fn connect(
         .connect(unchecked_name(), stream)
         .await
 }
+
+/// Time in which a node fulfils a request, or says that it did not.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time to connect and to shake hands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
