@@ -193,7 +193,12 @@ async fn bulk(lab: &Lab, bytes: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_node_is_small() -> Result<()> {
-    const MOST: u64 = 40 << 20;
+    // The aim is that of a release build; an unoptimised one needs somewhat more.
+    const MOST: u64 = if cfg!(debug_assertions) {
+        64 << 20
+    } else {
+        40 << 20
+    };
     let lab = Lab::start().await?;
     let run = lab.traffic(&BRIDGES, 300).await?;
     lab.settle(run, false).await?;
@@ -201,10 +206,20 @@ async fn an_idle_node_is_small() -> Result<()> {
         let process = lab.cluster.process(node).context("it was started")?;
         let resident = resident(process.pid()).context("it runs")?;
         println!("node {node}: {} MiB resident", resident >> 20);
-        ensure!(
-            cfg!(debug_assertions) || resident < MOST,
-            "{resident} bytes"
-        );
+        ensure!(resident < MOST, "{resident} bytes");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_of_one_stays_ready() -> Result<()> {
+    let lab = Lab::of(1, &["cb1"], |_| ()).await?;
+    lab.leader().await?;
+    // Longer than a contact lasts that nobody renews, several times.
+    for _ in 0..100 {
+        let (code, reason) = lab.page(0, "/readyz").await?;
+        ensure!(code == 200, "{reason}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::tls::{PeerIdentity, Tls};
 
 /// Connections of one listener at once: operator, command line, a scraper or two, and many to spare.
-pub const MAX_CONNECTIONS: usize = 64;
+pub const MAX_CONNECTIONS: usize = 256;
 
 /// Largest body of a request, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -38,8 +38,8 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Time for the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for the header of a request, from the end of the one before.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for the header of a request, from the end of the one before: short, as whoever only holds connections makes others wait.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the body of a request.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);

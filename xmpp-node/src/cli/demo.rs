@@ -18,7 +18,7 @@ use crate::demo::{self, DemoError, Fault, Options, Outcome, Plan, View};
 #[derive(Debug, Args)]
 pub(super) struct DemoCommand {
     /// How long messages are sent, such as `30s`; without it until Ctrl-C.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, overrides_with = "duration")]
     duration: Option<Duration>,
     /// Messages a second in all; with 0 the bridges register and send nothing.
     #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(..=100_000))]

@@ -32,8 +32,11 @@ pub(super) async fn run(consensus: Arc<Consensus>) {
     }
 }
 
-/// A leader hears a quorum when its followers acknowledge.
+/// A leader hears a quorum when its followers acknowledge. The only voter is a quorum by itself, and sends no heartbeats.
 fn quorum_is_fresh(consensus: &Consensus) -> bool {
+    if consensus.voters().len() == 1 {
+        return true;
+    }
     let metrics = consensus.raft.data_metrics();
     let acked = metrics.borrow_watched().last_quorum_acked;
     acked.is_some_and(|acked| acked.elapsed() < consensus.contact.silence() / 2)
