@@ -4,7 +4,7 @@
 //! |---|---|
 //! | connections of one listener | 64; the next ones wait in the kernel's queue |
 //! | TLS handshake | 10 s |
-//! | header of a request, waiting for it included | 30 s, 64 KiB |
+//! | header of a request, waiting for it included | 5 s, 64 KiB |
 //! | body of a request | 64 KiB, 10 s |
 //! | a request | 60 s, then `timeout` |
 //! | requests under way at a stop | 5 s |
