@@ -1,7 +1,7 @@
 //! The resource `XmppCluster`: what a user asks for ([`XmppClusterSpec`]), and what is ([`status`]).
 //!
 //! Whatever the API server can check it does: each string, list and number has bounds, and rules in CEL say what may
-//! not change. What needs other objects is checked in [`crate::validate`]. The CRD is made of these types by `crdgen`.
+//! not change. What needs other objects is checked in a pass over the resource ([`crate::pass`]). The CRD is made of these types by `crdgen`.
 
 pub mod status;
 

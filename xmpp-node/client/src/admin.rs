@@ -29,8 +29,7 @@ use crate::tls::unchecked_name;
 pub enum Endpoint {
     /// Its unix socket.
     Socket(PathBuf),
-    /// Its admin port; the configuration comes from [`crate::tls::TlsClient::config`] or
-    /// [`crate::tls::Tls::peer_client`].
+    /// Its admin port, and whom this caller is there: see [`crate::tls`].
     Tls {
         /// Host and port, all of whose addresses are tried.
         address: HostPort,
