@@ -5,7 +5,7 @@ export CARGO_BUILD_BUILD_DIR ?= $(HOME)/.cache/xmpp-cluster/build
 export XMPP_CACHE ?= $(HOME)/.cache/xmpp-cluster
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test verify fix bench bench-failover interop
+.PHONY: help demo test verify fix bench bench-failover interop e2e images
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
@@ -17,6 +17,12 @@ test: ## every test there is, and a table of what ran and what did not
 
 interop: ## only the tests with foreign software
 	@scripts/require test && scripts/claim && scripts/test interop
+
+e2e: ## stories told to a real Kubernetes of three nodes; needs root and Go, or Docker and kind; ARGS go to pytest
+	@scripts/require test && tests/k8s/e2e $(ARGS)
+
+images: ## the container images as OCI archives in target/images, without Docker
+	@scripts/require && scripts/images $(TARGET)/images
 
 verify: ## format, lints, documentation, dependencies, files; changes nothing
 	@scripts/require && scripts/claim && scripts/verify
