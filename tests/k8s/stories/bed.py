@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 #: Pause between two looks at a condition, seconds.
@@ -14,6 +15,7 @@ LOOK = 0.2
 #: Ceiling of one kubectl command, seconds.
 COMMAND = 60
 SCRIPTS = Path(__file__).resolve().parents[1]
+ROOT = SCRIPTS.parents[1]
 
 
 class Never(AssertionError):
@@ -65,6 +67,20 @@ class Bed:
     def http(self, namespace, pod, port, path):
         """What a pod answers to GET, through the API server; raises if it is not 200."""
         return self.kubectl("get", "--raw", f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}")
+
+    def helm(self, *arguments, **more):
+        return run("helm", *arguments, **more)
+
+    @contextmanager
+    def port(self, namespace, thing, number):
+        """A port of this machine's loopback that leads to one of loopback in a pod, or in a pod of a Deployment."""
+        command = ["kubectl", "port-forward", "--namespace", namespace, thing, f":{number}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                # `Forwarding from 127.0.0.1:40123 -> 5347`; if it cannot, it ends, and the line is empty.
+                yield int(process.stdout.readline().partition(" -> ")[0].rpartition(":")[2])
+            finally:
+                process.terminate()
 
     def portrait(self, namespace):
         """Pods, events and the ends of the logs of a namespace, to be read after a failure."""

@@ -1,9 +1,10 @@
 """Stories told to a real Kubernetes from outside, with kubectl and what speaks XMPP. `tests/k8s/e2e` runs them.
 
-Environment: KUBECONFIG, XMPP_K8S_BED (`own` or `kind`), kubectl on PATH, the images localhost/xmpp-node:dev and
-localhost/tools:dev on every node. Every wait looks for its condition and has a ceiling.
+Environment: KUBECONFIG, XMPP_K8S_BED (`own` or `kind`), kubectl and helm on PATH, the images localhost/xmpp-node:dev,
+localhost/xmpp-operator:dev and localhost/tools:dev on every node. Every wait looks for its condition and has a ceiling.
 """
 
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bed import Bed  # noqa: E402
+from bed import ROOT, Bed  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,32 @@ def namespace(bed, request):
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     bed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
+    bed.kubectl("delete", "namespace", name, "--wait", within=120)
+
+
+@pytest.fixture(scope="session")
+def examples():
+    """The folder of the example manifests."""
+    return ROOT / "deploy/examples"
+
+
+@pytest.fixture(scope="module")
+def operator(bed, namespace):
+    """The operator, installed by its chart in a namespace of its own to serve that of the stories; its namespace."""
+    name = "xmpp-operator"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    bed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    values = {
+        "image": {"repository": "localhost/xmpp-operator", "tag": "dev", "pullPolicy": "Never"},
+        "nodeImage": "localhost/xmpp-node:dev",
+        "watchNamespaces": [namespace],
+    }
+    where = ["--namespace", name]
+    wait = ["--wait", "--timeout", "60s"]
+    chart = ROOT / "charts/xmpp-operator"
+    bed.helm("install", name, chart, *where, *wait, "--values", "-", given=json.dumps(values), within=90)
+    yield name
+    bed.helm("uninstall", name, *where, *wait, within=90)
     bed.kubectl("delete", "namespace", name, "--wait", within=120)
 
 
