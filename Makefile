@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help demo test verify fix bench bench-failover interop e2e images
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: release ## three nodes and three bridges on loopback for a minute; ARGS='--fault leader' and the like are passed on
 	$(TARGET)/release/xmpp demo --for 60s $(ARGS)

@@ -188,7 +188,8 @@ fn every_target_of_make_that_a_document_names_is_there() -> Result<()> {
 fn targets(text: &str) -> Vec<&str> {
     let quoted = text.split("`make ").skip(1);
     let lines = text.lines().filter_map(|line| line.strip_prefix("make "));
-    let word = |rest: &'_ str| rest.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+    let no_name = |c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit() && c != '-';
+    let word = |rest: &'_ str| rest.find(no_name);
     quoted
         .chain(lines)
         .map(|rest| &rest[..word(rest).unwrap_or(rest.len())])
