@@ -88,18 +88,7 @@ impl Node {
             }
             Request::Drain { on } => self.drain(on).await?,
             Request::RetireSecret { name, generation } => {
-                let domain = self.bridge_domain(&name)?;
-                let generation = u32::try_from(generation).map_err(|_| {
-                    AdminError::new(ErrorCode::Invalid, "generation: no such generation")
-                })?;
-                self.configure(
-                    &name,
-                    &Command::RetireSecret {
-                        domain: &domain,
-                        generation,
-                    },
-                )
-                .await?;
+                self.retire_secret(&name, generation).await?;
             }
             Request::RemoveBridge { name } => {
                 let domain = self.bridge_domain(&name)?;

@@ -1,6 +1,7 @@
 //! Bridges and their secrets: what the admin API does about them, on any member.
 
 use secrecy::ExposeSecret as _;
+use subtle::ConstantTimeEq as _;
 use xmpp_core::router::{Command, ConfigureError};
 use xmpp_node_api::admin::{AdminError, Bridge, BridgeSecret, ErrorCode, Secret};
 use xmpp_node_api::config::domain_fault;
@@ -69,15 +70,19 @@ impl Node {
     ) -> Result<Bridge, AdminError> {
         let domain = self.bridge_domain(name)?;
         let (secret, sealed) = self.seal(&domain, secret)?;
-        self.configure(
-            name,
-            &Command::PutBridge {
-                domain: &domain,
-                sealed: &sealed,
-            },
-        )
-        .await?;
-        Ok(self.bridge(name, 1, secret))
+        let command = Command::PutBridge {
+            domain: &domain,
+            sealed: &sealed,
+        };
+        match self.configure(name, &command).await {
+            Ok(()) => Ok(self.bridge(name, 1, secret)),
+            // Asked again, it is what was wanted.
+            Err(error) if error.code == ErrorCode::BridgeExists => {
+                let generation = self.generation_of(&domain, &secret).ok_or(error)?;
+                Ok(self.bridge(name, generation.into(), secret))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn rotate_bridge(
@@ -94,6 +99,10 @@ impl Node {
             .map(xmpp_core::router::Bridge::generation);
         let expected = expected.ok_or_else(|| unknown_bridge(name))?;
         let (secret, sealed) = self.seal(&domain, secret)?;
+        if self.generation_of(&domain, &secret) == Some(expected) {
+            // Asked again, it is what was wanted.
+            return Ok(self.bridge(name, expected.into(), secret));
+        }
         self.configure(
             name,
             &Command::RotateSecret {
@@ -104,6 +113,34 @@ impl Node {
         )
         .await?;
         Ok(self.bridge(name, u64::from(expected) + 1, secret))
+    }
+
+    pub(super) async fn retire_secret(
+        &self,
+        name: &str,
+        generation: u64,
+    ) -> Result<(), AdminError> {
+        let domain = self.bridge_domain(name)?;
+        // What is beyond its bounds no bridge has.
+        let generation = u32::try_from(generation).unwrap_or(u32::MAX);
+        let retire = Command::RetireSecret {
+            domain: &domain,
+            generation,
+        };
+        self.configure(name, &retire).await
+    }
+
+    /// The newest generation of the bridge whose secret is this one.
+    fn generation_of(&self, domain: &str, secret: &Secret) -> Option<u32> {
+        let key = self.streams.sealing.load_full()?;
+        let bridge = self.streams.applied.router().bridge(domain).cloned()?;
+        let same = |sealed: &[u8]| {
+            let opened = key.open(domain, sealed).ok();
+            let given = secret.expose().as_bytes();
+            opened.is_some_and(|opened| opened.expose_secret().ct_eq(given).into())
+        };
+        let mut newest_first = bridge.secrets.iter().rev();
+        newest_first.find_map(|secret| same(&secret.sealed).then_some(secret.generation))
     }
 
     pub(super) fn bridge(&self, name: &str, generation: u64, secret: Secret) -> Bridge {
@@ -157,6 +194,21 @@ impl Node {
                 "name: the cluster has as many bridges as it may have",
             )
             .with_fix("remove one that is not needed")),
+            Err(ConsensusError::Refused(ConfigureError::Rotating)) => Err(AdminError::new(
+                ErrorCode::Conflict,
+                format!("name: bridge {bridge} has two valid secrets already"),
+            )
+            .with_fix("give its component the newer one and retire the older, then rotate again")),
+            Err(ConsensusError::Refused(ConfigureError::UnknownSecret)) => Err(AdminError::new(
+                ErrorCode::Invalid,
+                format!("generation: bridge {bridge} has no secret of that generation"),
+            )
+            .with_fix("list the bridge's secrets: each shows its generation")),
+            Err(ConsensusError::Refused(ConfigureError::Newest)) => Err(AdminError::new(
+                ErrorCode::Conflict,
+                format!("generation: it is the newest secret of bridge {bridge}, which stays"),
+            )
+            .with_fix("rotate first, or remove the bridge")),
             other => other.map_err(|error| failure(self, error)),
         }
     }

@@ -1,7 +1,10 @@
 //! Bridges: names that components serve, and the secrets that open them.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
+use super::configure::ConfigureError;
 use super::session::SessionId;
 
 /// Secrets that a bridge may have at once: the present one, and the one before it during a rotation.
@@ -46,11 +49,26 @@ impl Bridge {
             .any(|secret| secret.generation == generation)
     }
 
-    pub(super) fn rotate(&mut self, sealed: Vec<u8>) {
+    /// A third secret would end the one in use before its component knows the second.
+    pub(super) fn rotate(&mut self, sealed: Vec<u8>) -> Result<(), ConfigureError> {
+        if self.secrets.len() >= MAX_SECRETS {
+            return Err(ConfigureError::Rotating);
+        }
         let generation = self.generation() + 1;
         self.secrets.push(SealedSecret { generation, sealed });
-        if self.secrets.len() > MAX_SECRETS {
-            self.secrets.remove(0);
+        Ok(())
+    }
+
+    /// One that is retired already may be retired again.
+    pub(super) fn retire(&mut self, generation: u32) -> Result<(), ConfigureError> {
+        match generation.cmp(&self.generation()) {
+            Ordering::Less => {
+                self.secrets
+                    .retain(|secret| secret.generation != generation);
+                Ok(())
+            }
+            Ordering::Equal => Err(ConfigureError::Newest),
+            Ordering::Greater => Err(ConfigureError::UnknownSecret),
         }
     }
 }

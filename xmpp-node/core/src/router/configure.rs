@@ -18,6 +18,15 @@ pub enum ConfigureError {
     /// The generation that was to be replaced is not the present one.
     #[error("it was changed by somebody else meanwhile")]
     Changed,
+    /// The bridge has as many valid secrets as it may have: one must be retired before the next.
+    #[error("two secrets are valid already")]
+    Rotating,
+    /// The bridge never had a secret of this generation.
+    #[error("there is no such secret")]
+    UnknownSecret,
+    /// The newest secret of a bridge is not retired.
+    #[error("it is the newest secret")]
+    Newest,
     /// The limit on bridges is reached.
     #[error("the limit on bridges is reached")]
     Full,
@@ -68,21 +77,14 @@ impl Router {
                 if bridge.generation() != expected {
                     return Err(ConfigureError::Changed);
                 }
-                bridge.rotate(sealed.to_vec());
-                Ok(())
+                bridge.rotate(sealed.to_vec())
             }
             Command::RetireSecret { domain, generation } => {
                 let bridge = self
                     .bridges
                     .get_mut(domain)
                     .ok_or(ConfigureError::Unknown)?;
-                if bridge.generation() == generation || !bridge.accepts(generation) {
-                    return Err(ConfigureError::Changed);
-                }
-                bridge
-                    .secrets
-                    .retain(|secret| secret.generation != generation);
-                Ok(())
+                bridge.retire(generation)
             }
             Command::RemoveBridge { domain } => {
                 let bridge = self.bridges.remove(domain).ok_or(ConfigureError::Unknown)?;

@@ -51,7 +51,7 @@ fn a_bridge_has_a_name_of_its_own_and_at_most_two_secrets() {
         generation,
     };
     let remove = Command::RemoveBridge { domain: X };
-    let steps: [(&Command<'_>, Result<(), ConfigureError>, &[u32]); 14] = [
+    let steps: [(&Command<'_>, Result<(), ConfigureError>, &[u32]); 17] = [
         (&rotate(1), Err(ConfigureError::Unknown), &[]),
         (&retire(1), Err(ConfigureError::Unknown), &[]),
         (&remove, Err(ConfigureError::Unknown), &[]),
@@ -60,11 +60,14 @@ fn a_bridge_has_a_name_of_its_own_and_at_most_two_secrets() {
         (&rotate(2), Err(ConfigureError::Changed), &[1]),
         (&rotate(1), Ok(()), &[1, 2]),
         (&rotate(1), Err(ConfigureError::Changed), &[1, 2]),
-        (&retire(2), Err(ConfigureError::Changed), &[1, 2]),
-        (&retire(3), Err(ConfigureError::Changed), &[1, 2]),
+        (&retire(2), Err(ConfigureError::Newest), &[1, 2]),
+        (&retire(3), Err(ConfigureError::UnknownSecret), &[1, 2]),
+        (&rotate(2), Err(ConfigureError::Rotating), &[1, 2]),
+        (&retire(1), Ok(()), &[2]),
+        (&retire(1), Ok(()), &[2]),
         (&rotate(2), Ok(()), &[2, 3]),
         (&retire(2), Ok(()), &[3]),
-        (&retire(3), Err(ConfigureError::Changed), &[3]),
+        (&retire(3), Err(ConfigureError::Newest), &[3]),
         (&remove, Ok(()), &[]),
     ];
     for (step, (command, result, left)) in steps.into_iter().enumerate() {
