@@ -15,6 +15,7 @@
 pub mod health;
 pub mod http;
 pub mod listen;
+mod places;
 mod routes;
 #[cfg(test)]
 pub(crate) mod test_control;

@@ -2,7 +2,7 @@
 //!
 //! | Bound | Value |
 //! |---|---|
-//! | connections of one listener | 64; the next ones wait in the kernel's queue |
+//! | connections of one listener | 256; past it, see [`places`](super::places) |
 //! | TLS handshake | 10 s |
 //! | header of a request, waiting for it included | 5 s, 64 KiB |
 //! | body of a request | 64 KiB, 10 s |
@@ -15,18 +15,20 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::serve::Listener;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::places::{Place, Places};
 use crate::tls::{PeerIdentity, Tls};
 
 /// Connections of one listener at once: operator, command line, a scraper or two, and many to spare.
@@ -38,7 +40,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Time for the TLS handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for the header of a request, from the end of the one before: short, as whoever only holds connections makes others wait.
+/// Time for the header of a request, from the end of the one before.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the body of a request.
@@ -111,23 +113,31 @@ pub(super) async fn serve<L: Listener, W: Welcome<L::Io>>(
     stop: CancellationToken,
 ) {
     let welcome = Arc::new(welcome);
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places::new(MAX_CONNECTIONS);
     let connections = TaskTracker::new();
     loop {
         let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, listener.accept().await.0)
+            // Only somebody who is there needs a place.
+            let io = listener.accept().await.0;
+            (places.take().await, io)
         };
-        let (permit, io) = tokio::select! {
+        let (place, io) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accepted => accepted,
         };
         let (welcome, router, stop) = (Arc::clone(&welcome), router.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = converse(io, &*welcome, router, stop).await {
-                tracing::debug!(%error, "admin connection ended");
+            let place = Arc::new(place);
+            tokio::select! {
+                ended = converse(io, &*welcome, router, stop, Arc::clone(&place)) => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "admin connection ended");
+                    }
+                }
+                () = place.displaced() => {
+                    tracing::debug!("a resting admin connection gave its place to the next one");
+                }
             }
-            drop(permit);
         });
     }
     drop(listener);
@@ -141,9 +151,20 @@ async fn converse<Io, W: Welcome<Io>>(
     welcome: &W,
     router: Router,
     stop: CancellationToken,
+    place: Arc<Place>,
 ) -> io::Result<()> {
     let (stream, caller) = timeout(HANDSHAKE_TIMEOUT, welcome.welcome(io)).await??;
-    let service = TowerToHyperService::new(router.layer(Extension(caller)));
+    let router = router.layer(Extension(caller));
+    let router = router.layer(from_fn(move |request: Request, next: Next| {
+        let place = Arc::clone(&place);
+        async move {
+            place.works();
+            let answer = next.run(request).await;
+            place.rests();
+            answer
+        }
+    }));
+    let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
 use tokio::time::timeout;
 use xmpp_node_api::admin::{AdminError, ErrorCode, Request, Response};
 
@@ -120,12 +120,55 @@ async fn read(name: &str, body: Body) -> Result<Request, AdminError> {
             ))
         })?;
     let fields = match body.trim_ascii() {
-        b"" => Value::Object(Map::new()),
-        text => serde_json::from_slice(text)
-            .map_err(|e| invalid(format!("the body is not JSON: {e}")))?,
+        b"" => b"{}",
+        text => text,
     };
-    let tagged = Map::from_iter([(name.to_owned(), fields)]);
-    serde_json::from_value(Value::Object(tagged)).map_err(|e| invalid(format!("{name}: {e}")))
+    let not_json = |error: String| invalid(format!("the body is not JSON: {error}"));
+    let fields = str::from_utf8(fields).map_err(|error| not_json(error.to_string()))?;
+    let _: IgnoredAny =
+        serde_json::from_str(fields).map_err(|error| not_json(error.to_string()))?;
+    if !fields.starts_with('{') {
+        return Err(invalid(format!(
+            "the body must be an object: the fields of {name}"
+        )));
+    }
+    // Read at once, not by way of a map, which would take the last of two equal keys.
+    let tagged = format!("{{\"{name}\":{fields}}}");
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&tagged)).map_err(
+        |error| {
+            let path = error.path().to_string();
+            let field = path.strip_prefix(name).unwrap_or(&path);
+            invalid(field_fault(
+                field.trim_start_matches('.'),
+                &error.inner().to_string(),
+            ))
+        },
+    )
+}
+
+/// What is wrong with a field, its name first. `path` leads to it, or to the object that should have it.
+fn field_fault(path: &str, error: &str) -> String {
+    let error = error.split(" at line ").next().unwrap_or(error);
+    let in_object = |field: &str, what: &str| match path {
+        "" => format!("{field}: {what}"),
+        path if path.ends_with(field) => format!("{path}: {what}"),
+        path => format!("{path}.{field}: {what}"),
+    };
+    let named = |rest: &'_ str| rest.split('`').next().unwrap_or_default().to_owned();
+    if let Some(rest) = error.strip_prefix("missing field `") {
+        return in_object(&named(rest), "is missing");
+    }
+    if let Some(rest) = error.strip_prefix("duplicate field `") {
+        return in_object(&named(rest), "is there twice");
+    }
+    if let Some(rest) = error.strip_prefix("unknown field `") {
+        let expected = rest.split_once("`, ").map_or("", |(_, expected)| expected);
+        return in_object(&named(rest), &format!("unknown field, {expected}"));
+    }
+    match path {
+        "" => error.to_owned(),
+        path => format!("{path}: {error}"),
+    }
 }
 
 fn answer(outcome: Result<Response, AdminError>) -> HttpResponse {
