@@ -96,16 +96,26 @@ impl Session {
     /// [`Refusal::HandledTooHigh`] if it was not sent so many; [`Refusal::ItemNotFound`] if it had confirmed more before,
     /// as what it lost since then is no longer there.
     pub(super) fn position(&self, h: u32) -> Result<u64, Refusal> {
-        // A queue is far shorter than half of the range of `h`.
-        let ahead = h.wrapping_sub(self.queue.confirmed() as u32).cast_signed();
-        match u64::try_from(ahead) {
-            Ok(ahead) if ahead <= self.queue.len() as u64 => Ok(self.queue.confirmed() + ahead),
-            Ok(_) => Err(Refusal::HandledTooHigh {
-                h,
-                sent: self.queue.end() as u32,
-            }),
-            Err(_) => Err(Refusal::ItemNotFound),
+        let (confirmed, end) = (self.queue.confirmed(), self.queue.end());
+        let ahead = h.wrapping_sub(confirmed as u32);
+        let position = confirmed + u64::from(ahead);
+        if position <= end {
+            return Ok(position);
         }
+        // Until the count has gone round, `h` is a position. From then on, with queues far shorter than half of its range,
+        // it is behind if that is the shorter way.
+        let behind = match u32::try_from(end) {
+            Ok(_) => u64::from(h) < confirmed,
+            Err(_) => ahead.cast_signed() < 0,
+        };
+        Err(if behind {
+            Refusal::ItemNotFound
+        } else {
+            Refusal::HandledTooHigh {
+                h,
+                sent: end as u32,
+            }
+        })
     }
 
     /// `h` for its peer (XEP-0198).

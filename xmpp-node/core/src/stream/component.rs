@@ -122,6 +122,20 @@ struct Peer {
     lang: Option<String>,
 }
 
+/// How a session was asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    /// By the handshake alone.
+    Handshake,
+    /// By `<enable/>`.
+    Enable {
+        /// Whether the peer wants to resume the session later.
+        resumable: bool,
+    },
+    /// By `<resume/>`.
+    Resume,
+}
+
 #[derive(Debug)]
 enum State {
     AwaitHeader,
@@ -138,7 +152,7 @@ enum State {
     Binding {
         peer: Peer,
         generation: u32,
-        resuming: bool,
+        asked: Asked,
     },
     Established(Established),
     Closed,
@@ -248,10 +262,8 @@ impl ComponentStream {
                 State::AwaitManagement { peer, generation },
                 Input::Frame(Frame::Element(element)),
             ) => manage(peer, generation, &element, out),
-            (State::Binding { peer, resuming, .. }, Input::Bound { session, taken }) => {
-                out.push(Action::Write(
-                    self.bound_text(&peer, session, taken, resuming),
-                ));
+            (State::Binding { peer, asked, .. }, Input::Bound { session, taken }) => {
+                out.push(Action::Write(self.bound_text(asked, session, taken)));
                 Ok(State::Established(Established::new(peer, taken)))
             }
             (
@@ -343,23 +355,22 @@ impl ComponentStream {
         )));
     }
 
-    fn bound_text(&self, peer: &Peer, session: SessionId, taken: u64, resuming: bool) -> String {
-        match (peer.managed, resuming) {
-            (false, _) => "<handshake/>".to_owned(),
-            (true, false) => format!(
+    fn bound_text(&self, asked: Asked, session: SessionId, taken: u64) -> String {
+        match asked {
+            Asked::Handshake => "<handshake/>".to_owned(),
+            Asked::Enable { resumable: false } => format!("<enabled xmlns='{}'/>", ns::SM),
+            Asked::Enable { resumable: true } => format!(
                 "<enabled xmlns='{}' id='{}' resume='true' max='{}'/>",
                 ns::SM,
                 session.previd(),
                 self.server.resume_seconds
             ),
-            (true, true) => {
-                format!(
-                    "<resumed xmlns='{}' previd='{}' h='{}'/>",
-                    ns::SM,
-                    session.previd(),
-                    taken as u32
-                )
-            }
+            Asked::Resume => format!(
+                "<resumed xmlns='{}' previd='{}' h='{}'/>",
+                ns::SM,
+                session.previd(),
+                taken as u32
+            ),
         }
     }
 

@@ -108,17 +108,12 @@ fn a_peer_that_claims_more_than_it_was_sent_is_refused_and_one_that_forgot_start
     let (mut cluster, stream) = with_waiting(3);
     cluster.acknowledge(2, 1, stream, 2);
     cluster.take_news();
+    let too_high = |h| Refusal::HandledTooHigh { h, sent: 3 };
     for (h, refusal) in [
-        (4, Refusal::HandledTooHigh { h: 4, sent: 3 }),
-        (
-            0x7fff_ffff,
-            Refusal::HandledTooHigh {
-                h: 0x7fff_ffff,
-                sent: 3,
-            },
-        ),
+        (4, too_high(4)),
+        (0x7fff_ffff, too_high(0x7fff_ffff)),
+        (u32::MAX, too_high(u32::MAX)),
         (1, Refusal::ItemNotFound),
-        (u32::MAX, Refusal::ItemNotFound),
     ] {
         cluster.resume(3, 1, "a", h);
         assert_eq!(cluster.refusals(), [(id(1), refusal)], "{h}");

@@ -1,5 +1,6 @@
 //! Stanzas of a bound component, and their counting (XEP-0198).
 
+use super::negotiation::handled;
 use super::{Action, Peer};
 use crate::error::{StreamCondition, StreamError};
 use crate::framer::Element;
@@ -109,7 +110,7 @@ impl Established {
                 self.progress(self.taken, out);
             }
             "a" => {
-                let h = element.attribute("h").and_then(|h| h.parse().ok());
+                let h = element.attribute("h").and_then(|h| handled(&h));
                 let Some(h) = h else {
                     return Err(StreamError::new(StreamCondition::BadFormat));
                 };

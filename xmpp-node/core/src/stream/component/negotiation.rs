@@ -1,6 +1,6 @@
 //! From the handshake to the bound session.
 
-use super::{Action, Peer, State};
+use super::{Action, Asked, Peer, State};
 use crate::error::{StreamCondition, StreamError};
 use crate::framer::Element;
 use crate::ns;
@@ -42,7 +42,7 @@ pub(super) fn verified(
     Ok(State::Binding {
         peer,
         generation,
-        resuming: false,
+        asked: Asked::Handshake,
     })
 }
 
@@ -54,6 +54,9 @@ pub(super) fn manage(
 ) -> Result<State, StreamError> {
     let domain = peer.domain.clone();
     if element.is("enable", ns::SM) {
+        let resumable = element
+            .attribute("resume")
+            .is_some_and(|resume| matches!(&*resume, "true" | "1"));
         out.push(Action::Bind {
             domain,
             generation,
@@ -62,14 +65,14 @@ pub(super) fn manage(
         return Ok(State::Binding {
             peer,
             generation,
-            resuming: false,
+            asked: Asked::Enable { resumable },
         });
     }
     if element.is("resume", ns::SM) {
         let session = element
             .attribute("previd")
             .and_then(|previd| SessionId::from_previd(&previd));
-        let h = element.attribute("h").and_then(|h| h.parse().ok());
+        let h = element.attribute("h").and_then(|h| handled(&h));
         let (Some(session), Some(h)) = (session, h) else {
             return refused(peer, generation, Refusal::ItemNotFound, out);
         };
@@ -82,7 +85,7 @@ pub(super) fn manage(
         return Ok(State::Binding {
             peer,
             generation,
-            resuming: true,
+            asked: Asked::Resume,
         });
     }
     if element.ns() == ns::SM {
@@ -112,6 +115,12 @@ pub(super) fn refused(
         Refusal::Conflict => Err(StreamError::new(StreamCondition::Conflict)),
         Refusal::HandledTooHigh { h, sent } => Err(handled_too_high(h, sent)),
     }
+}
+
+/// `h` of XEP-0198, an `xs:unsignedInt`: digits alone, at most 2^32 - 1.
+pub(super) fn handled(h: &str) -> Option<u32> {
+    let digits = !h.is_empty() && h.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| h.parse().ok()).flatten()
 }
 
 /// The peer claims to have handled more than it was sent (XEP-0198, 4).
