@@ -7,7 +7,8 @@
 //! Bounded: a stream stops reading at its own window of stanzas that are not applied, so the queue holds at most the sum of
 //! the windows and a few small commands a stream. At most [`CHUNKS_IN_FLIGHT`] chunks of [`CHUNK_BYTES`] are on their way.
 //! While [`CHUNKS_AT_ONCE`] are, what comes gathers until it is worth a chunk ([`WORTH_BYTES`]) or one of them is applied: so
-//! idle traffic waits for nothing, busy traffic travels in large chunks, and there is no timer.
+//! idle traffic waits for nothing, and busy traffic travels in large chunks. What nobody waits for ([`Ingress::mention`]) makes no
+//! chunk by itself: it travels with what comes next, or when its carrier says so after a while.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,8 @@ struct Inner {
     unsent_bytes: usize,
     /// Commands at the front of the queue that are on their way.
     sent: usize,
+    /// Number of the last one that somebody waits for.
+    urgent: u64,
     /// Last request number of each chunk on its way.
     in_flight: VecDeque<u64>,
 }
@@ -65,6 +68,7 @@ impl Ingress {
             bytes: 0,
             unsent_bytes: 0,
             sent: 0,
+            urgent: 0,
             in_flight: VecDeque::new(),
         };
         let ingress = Self {
@@ -81,13 +85,32 @@ impl Ingress {
         self.push(command.encode(), Bytes::new())
     }
 
+    /// Queues a command that nobody waits for.
+    pub fn mention(&self, command: &Command<'_>) {
+        let mut inner = self.lock();
+        let first = inner.sent == inner.queue.len();
+        inner.push(command.encode(), Bytes::new());
+        drop(inner);
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether all that is not on its way is what nobody waits for, and something is.
+    #[must_use]
+    pub fn only_mentions(&self) -> bool {
+        let inner = self.lock();
+        inner.sent < inner.queue.len() && !inner.is_urgent()
+    }
+
     /// Queues a command whose request number must be known before it can be decided.
     pub fn propose_with<T>(&self, command: &Command<'_>, register: impl FnOnce(u64) -> T) -> T {
         let mut inner = self.lock();
-        let registered = register(inner.next_request());
+        let request = inner.next_request();
+        let registered = register(request);
         inner.push(command.encode(), Bytes::new());
-        drop(inner);
-        self.wake.notify_one();
+        inner.urgent = request;
+        self.wake_if_ready(inner);
         registered
     }
 
@@ -96,8 +119,8 @@ impl Ingress {
         let mut inner = self.lock();
         let request = inner.next_request();
         inner.push(command, raw);
-        drop(inner);
-        self.wake.notify_one();
+        inner.urgent = request;
+        self.wake_if_ready(inner);
         request
     }
 
@@ -120,12 +143,11 @@ impl Ingress {
         true
     }
 
-    /// The next chunk to send, if there is something to send and room in flight.
-    pub fn next_chunk(&self) -> Option<Chunk> {
+    /// The next chunk to send, if there is something to send and room in flight; with `mentions` also if nobody waits for it.
+    pub fn next_chunk(&self, mentions: bool) -> Option<Chunk> {
         let mut guard = self.lock();
         let inner = &mut *guard;
-        let worth = inner.in_flight.len() < CHUNKS_AT_ONCE || inner.unsent_bytes >= WORTH_BYTES;
-        if inner.sent == inner.queue.len() || inner.in_flight.len() >= CHUNKS_IN_FLIGHT || !worth {
+        if !inner.has_chunk(mentions) {
             return None;
         }
         let first = inner.first + inner.sent as u64;
@@ -194,9 +216,12 @@ impl Ingress {
         while inner.in_flight.front().is_some_and(|last| *last <= seen) {
             inner.in_flight.pop_front();
         }
-        let more = inner.sent < inner.queue.len();
-        drop(inner);
-        if more {
+        self.wake_if_ready(inner);
+    }
+
+    fn wake_if_ready(&self, inner: MutexGuard<'_, Inner>) {
+        if inner.has_chunk(false) {
+            drop(inner);
             self.wake.notify_one();
         }
     }
@@ -222,6 +247,19 @@ impl Ingress {
 impl Inner {
     fn next_request(&self) -> u64 {
         self.first + self.queue.len() as u64
+    }
+
+    fn has_chunk(&self, mentions: bool) -> bool {
+        if self.sent == self.queue.len() || self.in_flight.len() >= CHUNKS_IN_FLIGHT {
+            return false;
+        }
+        let at_once = self.in_flight.len() < CHUNKS_AT_ONCE && (mentions || self.is_urgent());
+        at_once || self.unsent_bytes >= WORTH_BYTES
+    }
+
+    /// Whether somebody waits for something that is not on its way.
+    fn is_urgent(&self) -> bool {
+        self.urgent >= self.first + self.sent as u64
     }
 
     fn push(&mut self, command: Bytes, raw: Bytes) {
@@ -253,13 +291,13 @@ mod tests {
             closed: false,
         };
         let sent = ingress.propose(&detach);
-        ingress.next_chunk().expect("two commands wait");
+        ingress.next_chunk(false).expect("two commands wait");
         assert!(!ingress.withdraw(sent));
         let unsent = ingress.propose(&detach);
         assert!(!ingress.withdraw(unsent + 1), "there is no such command");
         assert!(ingress.withdraw(unsent));
         // The number stays taken, as commands are consecutive.
-        let chunk = ingress.next_chunk().expect("one waits");
+        let chunk = ingress.next_chunk(false).expect("one waits");
         assert_eq!((chunk.header.first, chunk.header.count), (unsent, 1));
         assert_eq!(chunk.pieces[1], Command::NodeUp.encode());
         ingress.applied(unsent);
@@ -272,12 +310,14 @@ mod tests {
         let ingress = ingress();
         let request = ingress.propose(&Command::NodeUp);
         assert_eq!(request, 2);
-        let first = ingress.next_chunk().expect("two commands wait");
+        let first = ingress.next_chunk(false).expect("two commands wait");
         assert_eq!((first.header.first, first.header.count), (1, 2));
-        assert!(ingress.next_chunk().is_none());
+        assert!(ingress.next_chunk(false).is_none());
         ingress.applied(1);
         ingress.rewind();
-        let again = ingress.next_chunk().expect("one command is not applied");
+        let again = ingress
+            .next_chunk(false)
+            .expect("one command is not applied");
         assert_eq!((again.header.first, again.header.count), (2, 1));
         ingress.applied(2);
         assert_eq!(ingress.waiting(), (0, 0));
@@ -289,17 +329,40 @@ mod tests {
         let ingress = ingress();
         for _ in 0..CHUNKS_AT_ONCE {
             ingress.propose(&Command::NodeUp);
-            assert!(ingress.next_chunk().is_some());
+            assert!(ingress.next_chunk(false).is_some());
         }
         for _ in 0..10 {
             ingress.propose(&Command::NodeUp);
         }
-        assert!(ingress.next_chunk().is_none());
+        assert!(ingress.next_chunk(false).is_none());
         ingress.applied(2);
         assert_eq!(
-            ingress.next_chunk().map(|chunk| chunk.header.count),
+            ingress.next_chunk(false).map(|chunk| chunk.header.count),
             Some(10)
         );
+    }
+
+    #[test]
+    fn what_nobody_waits_for_travels_with_the_rest_or_when_told() {
+        let ingress = ingress();
+        ingress.next_chunk(false).expect("the first command");
+        ingress.applied(1);
+        ingress.mention(&Command::NodeUp);
+        assert!(ingress.only_mentions());
+        assert!(ingress.next_chunk(false).is_none());
+        ingress.propose(&Command::NodeUp);
+        assert!(!ingress.only_mentions());
+        let both = ingress.next_chunk(false).map(|chunk| chunk.header.count);
+        assert_eq!(both, Some(2));
+        ingress.mention(&Command::NodeUp);
+        let told = ingress.next_chunk(true).map(|chunk| chunk.header.count);
+        assert_eq!(told, Some(1));
+        assert!(!ingress.only_mentions(), "nothing waits");
+        // Sent again after a change of leader, they wait for something to travel with again.
+        ingress.applied(3);
+        ingress.rewind();
+        assert!(ingress.only_mentions());
+        assert!(ingress.next_chunk(false).is_none());
     }
 
     #[test]
@@ -311,7 +374,7 @@ mod tests {
                 Bytes::from(vec![0; CHUNK_BYTES / 2]),
             );
         }
-        let sizes: Vec<u32> = std::iter::from_fn(|| ingress.next_chunk())
+        let sizes: Vec<u32> = std::iter::from_fn(|| ingress.next_chunk(false))
             .map(|chunk| chunk.header.count)
             .collect();
         assert_eq!(sizes, [2, 1, 1]);

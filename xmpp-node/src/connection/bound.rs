@@ -98,7 +98,7 @@ impl Bound {
             });
         }
         if let Some(upto) = self.acknowledge.take() {
-            ingress.propose(&Command::Acknowledge {
+            ingress.mention(&Command::Acknowledge {
                 session: self.session,
                 stream: self.stream,
                 upto,
