@@ -126,8 +126,17 @@ pub(super) async fn keep_connected(
     let mut told = None;
     while !stop.is_cancelled() {
         let target = address.borrow().clone();
+        // The peer dials us while our own attempt hangs: that one may be on its way to where the peer was before.
+        let outdated = async {
+            core.woken().await;
+            sleep(OUTDATED_AFTER).await;
+        };
         let dialled = tokio::select! {
             dialled = dialer.dial(&target, Some(&wanted)) => dialled,
+            () = outdated => {
+                pause.reset();
+                continue;
+            }
             () = stop.cancelled() => return,
         };
         let error = match dialled {
@@ -228,6 +237,10 @@ fn host_of(address: &str) -> &str {
 
 /// Addresses tried behind one name.
 const MAX_ADDRESSES: usize = 8;
+
+/// An attempt that is under way when the peer dials us has so long until another one, with its address asked for anew, takes
+/// its place.
+const OUTDATED_AFTER: Duration = Duration::from_millis(200);
 
 /// After a connection that lived this long the next attempt follows at once and the pauses start
 /// anew: a node counts as lost soon after its link cannot be reopened. One that ends sooner may end

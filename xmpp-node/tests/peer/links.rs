@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use xmpp_node::peer::{Direction, DownReason, Hello, LinkError, LinkState, Settings};
 
@@ -96,6 +96,40 @@ async fn a_peer_that_says_bye_is_not_lost() {
         assert_eq!(next_down(&mut events).await.1, DownReason::Bye);
         assert_eq!(next_down(&mut others).await.1, DownReason::Bye);
     }
+}
+
+#[tokio::test]
+async fn an_attempt_that_hangs_gives_way_when_the_peer_is_back() {
+    let authority = Authority::new();
+    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = hanging.local_addr().expect("bound").to_string();
+    let one = Plan {
+        settings: Settings {
+            handshake_timeout: PATIENCE * 100,
+            ..Settings::default()
+        },
+        ..Plan::new(&authority, 1, "xmpp-0")
+    };
+    let one = one.start().await;
+    one.peers
+        .set_members(BTreeMap::from([(2, ("xmpp-1".to_owned(), address))]));
+    // Where the peer was before somebody takes connections and says nothing.
+    let (_silent, _) = timeout(PATIENCE, hanging.accept())
+        .await
+        .expect("in time")
+        .expect("it dials");
+    let two = Plan::new(&authority, 2, "xmpp-1").start().await;
+    let forwarding = tokio::spawn({
+        let address = two.address;
+        async move {
+            let (mut near, _) = hanging.accept().await.expect("it dials again");
+            let mut far = TcpStream::connect(address).await.expect("it listens");
+            tokio::io::copy_bidirectional(&mut near, &mut far).await
+        }
+    });
+    two.knows(&[&one]);
+    both_up(&one, &two).await;
+    forwarding.abort();
 }
 
 #[tokio::test]
