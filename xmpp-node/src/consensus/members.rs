@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{sleep, timeout};
 use tracing::info;
 use xmpp_core::router::{Command, Limits};
 
-use super::types::Member;
+use super::types::{Member, TypeConfig};
 use super::{Consensus, ConsensusError, rpc};
 
 /// How long one change may take.
@@ -96,7 +97,8 @@ impl Consensus {
         if members.len() >= MAX_MEMBERS && !members.iter().any(|(known, _)| *known == id) {
             return Err(ConsensusError::TooManyMembers);
         }
-        bounded(self.raft.add_learner(id, member, false)).await
+        self.change(|| self.raft.add_learner(id, member.clone(), false))
+            .await
     }
 
     /// Makes exactly these the voters, in one joint change. Members that vote no more stay as learners.
@@ -110,19 +112,17 @@ impl Consensus {
         if ids.is_empty() || !ids.is_subset(&members) {
             return Err(ConsensusError::UnknownMember);
         }
-        bounded(self.raft.change_membership(ids, true)).await
+        self.change(|| self.raft.change_membership(ids.clone(), true))
+            .await
     }
 
     /// Lets a learner vote beside those who do, whoever they are by then: nodes join at the same time. Only on the leader.
     pub(super) async fn add_voter(&self, id: u64) -> Result<(), ConsensusError> {
         let _one = self.changing.lock().await;
         self.require_leader()?;
-        let ids = BTreeSet::from([id]);
-        bounded(
-            self.raft
-                .change_membership(ChangeMembers::AddVoterIds(ids), true),
-        )
-        .await
+        let add = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+        self.change(|| self.raft.change_membership(add.clone(), true))
+            .await
     }
 
     /// Takes a member out.
@@ -141,17 +141,13 @@ impl Consensus {
     async fn remove(&self, id: u64) -> Result<(), ConsensusError> {
         let ids = BTreeSet::from([id]);
         if self.voters().contains(&id) {
-            bounded(
-                self.raft
-                    .change_membership(ChangeMembers::RemoveVoters(ids.clone()), true),
-            )
-            .await?;
+            let remove = ChangeMembers::RemoveVoters(ids.clone());
+            self.change(|| self.raft.change_membership(remove.clone(), true))
+                .await?;
         }
-        bounded(
-            self.raft
-                .change_membership(ChangeMembers::RemoveNodes(ids), false),
-        )
-        .await?;
+        let remove = ChangeMembers::RemoveNodes(ids);
+        self.change(|| self.raft.change_membership(remove.clone(), false))
+            .await?;
         self.ingress.propose(&Command::ForgetNode { node: id });
         Ok(())
     }
@@ -173,6 +169,26 @@ impl Consensus {
             "a member comes back under a new id"
         );
         self.remove(old).await
+    }
+
+    /// Has the Raft core make a change. A leader that is new, or whose lease ran out, refuses for a moment; nothing has
+    /// happened then, and it is asked again.
+    async fn change<T, A>(&self, ask: impl Fn() -> A) -> Result<(), ConsensusError>
+    where
+        A: Future<Output = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>,
+    {
+        let asking = async {
+            loop {
+                match ask().await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if error.forward_to_leader().is_some() => self.require_leader()?,
+                    Err(error) => return Err(ConsensusError::raft(error)),
+                }
+                sleep(LOOK).await;
+            }
+        };
+        let asked = timeout(PATIENCE, asking).await;
+        asked.unwrap_or(Err(ConsensusError::Timeout))
     }
 
     fn require_leader(&self) -> Result<(), ConsensusError> {
@@ -261,15 +277,6 @@ impl Consensus {
             None => 0,
         };
         Some(matched + CAUGHT_UP >= last)
-    }
-}
-
-async fn bounded<T>(
-    change: impl Future<Output = Result<T, impl std::error::Error>>,
-) -> Result<(), ConsensusError> {
-    match timeout(PATIENCE, change).await {
-        Ok(done) => done.map(|_| ()).map_err(ConsensusError::raft),
-        Err(_) => Err(ConsensusError::Timeout),
     }
 }
 
