@@ -57,3 +57,6 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], (health.metrics)())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
 use xmpp_node_api::address::HostPort;
 use xmpp_node_api::admin::{ErrorCode, Member, Secret};
-use xmpp_node_api::status::{NodeId, Readiness};
+use xmpp_node_api::status::NodeId;
 
-use super::health::Health;
 use super::test_control::{TestControl, status};
 use super::*;
 use crate::tls::test_pki::{Leaf, TestPki};
@@ -358,50 +357,4 @@ async fn over_tls_each_role_is_served_and_nobody_else() {
     let faults = TlsClient::load(&pki.client("bridge")).expect_err("it bears no role");
     assert_eq!(faults[0].key, "certificate");
     stop.cancel();
-}
-
-#[tokio::test]
-async fn health_is_told_without_tls() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("it is bound");
-    let (ready, readiness) = tokio::sync::watch::channel(Readiness {
-        ok: true,
-        reason: String::new(),
-    });
-    let health = Health {
-        ready: Arc::new(move || readiness.borrow().clone()),
-        metrics: Arc::new(|| "# EOF\n".to_owned()),
-    };
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(health::serve(listener, health, stop.clone()));
-    let get = async |path: &str| {
-        let mut stream = TcpStream::connect(address).await.expect("it listens");
-        let text = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-        stream.write_all(text.as_bytes()).await.expect("it reads");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .await
-            .expect("it answers");
-        answer
-    };
-    assert!(get("/livez").await.starts_with("HTTP/1.1 200 "));
-    assert!(get("/readyz").await.starts_with("HTTP/1.1 200 "));
-    ready.send_replace(Readiness {
-        ok: false,
-        reason: "no quorum: 1 of 2 votes".to_owned(),
-    });
-    let answer = get("/readyz").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("no quorum: 1 of 2 votes\n"),
-        "{answer}"
-    );
-    let metrics = get("/metrics").await;
-    assert!(
-        metrics.contains("application/openmetrics-text; version=1.0.0"),
-        "{metrics}"
-    );
-    assert!(get("/v1/status").await.starts_with("HTTP/1.1 404 "));
-    stop.cancel();
-    task.await.expect("it ends by itself");
 }
