@@ -1,9 +1,10 @@
 //! How a node is wired: identity, consensus, ports, and the tasks between them; how it starts, and how it stops.
 //!
 //! A node that has no cluster waits to be initialised, or asks its seeds to take it in. A member takes part in votes once a
-//! quorum confirms its id. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
+//! quorum confirms its id. One that was removed forgets what it was and is a new, empty node. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
 //! links counting as lost.
 
+mod health;
 mod leaving;
 mod membership;
 pub(crate) mod parts;
@@ -20,10 +21,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
-use xmpp_node_api::status::Readiness;
 
 use crate::admin;
-use crate::admin::health::Health;
 use crate::admission::Admission;
 use crate::applied::Applied;
 use crate::connection::{StreamContext, Welcome};
@@ -51,7 +50,7 @@ const WELCOME_PERIOD: Duration = Duration::from_millis(50);
 
 /// A running node.
 pub struct Node {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) streams: Arc<StreamContext>,
     pub(crate) peers: Peers,
@@ -62,62 +61,81 @@ pub struct Node {
     metrics: Arc<Metrics>,
     admission: Arc<Admission>,
     joining: tokio::sync::Mutex<()>,
+    /// Whether it asks its seeds to take it in, when it belongs to no cluster.
+    seeded: bool,
     stop: CancellationToken,
-    removed: CancellationToken,
+    removed: watch::Sender<Option<Removed>>,
 }
 
-/// Why a node ended without being asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Ended {
-    /// Its id was removed from the cluster; its log is gone, and it may start anew.
-    #[error("this node was removed from its cluster")]
-    Removed,
-    /// Storage or consensus failed.
-    #[error("fatal: {0}")]
-    Fatal(String),
+/// How a node's membership ended when its id was removed from the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    /// While it was away.
+    Away,
+    /// While it ran: somebody does not want it any more.
+    Running,
 }
 
 /// Runs a node until `shutdown`.
 ///
+/// One that finds its id removed leaves a tombstone, wipes its log and goes on as a new, empty node. It asks its seeds to take
+/// it in only if it was removed while it was away, as one that is replaced is: else it waits for a request to join, or for the
+/// next start of the process.
+///
 /// # Errors
-/// If a port, file or certificate cannot be used at start, and [`Ended`] later.
+/// If a port, file or certificate cannot be used at start, or if storage or consensus fail later.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
     raise_file_limit(settings.limits.connections);
-    let node = Node::open(settings).await?;
+    let settings = Arc::new(settings);
+    let mut seeded = true;
+    while let Some(removed) = live(Arc::clone(&settings), seeded, &shutdown).await? {
+        seeded = removed == Removed::Away;
+        warn!(
+            seeded,
+            "this node was removed from its cluster; it is a new one now"
+        );
+    }
+    Ok(())
+}
+
+/// Runs a node until `shutdown`, or until it is no member any more.
+async fn live(
+    settings: Arc<Settings>,
+    seeded: bool,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Removed>> {
+    let node = Node::open(settings, seeded).await?;
     let tasks = TaskTracker::new();
     node.start(&tasks).await?;
+    let mut removed = node.removed.subscribe();
     let ended = tokio::select! {
-        () = shutdown.cancelled() => None,
-        () = node.removed.cancelled() => Some(Ended::Removed),
-        fatal = node.consensus.failed() => Some(Ended::Fatal(fatal)),
+        () = shutdown.cancelled() => Ok(None),
+        // The sender lives as long as the node.
+        Ok(how) = removed.wait_for(Option::is_some) => Ok(*how),
+        fatal = node.consensus.failed() => Err(anyhow::anyhow!("fatal: {fatal}")),
     };
-    if ended.is_none() {
-        node.leave().await;
+    match ended {
+        Ok(None) => node.leave().await,
+        // What streams still have under way is never decided here.
+        Ok(Some(_)) => node.send_elsewhere(),
+        Err(_) => {}
     }
     node.stop.cancel();
     node.peers.shutdown().await;
     node.consensus.shutdown().await;
     tasks.close();
     let _ = timeout(node.settings.timing.stop_timeout, tasks.wait()).await;
-    match ended {
-        None => Ok(()),
-        Some(Ended::Removed) => {
-            if let Some(identity) = node
-                .identity
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-            {
-                identity.bury()?;
-            }
-            Err(Ended::Removed.into())
+    if matches!(ended, Ok(Some(_))) {
+        let identity = node.identity.lock();
+        if let Some(identity) = identity.unwrap_or_else(PoisonError::into_inner).take() {
+            identity.bury()?;
         }
-        Some(fatal) => Err(fatal.into()),
     }
+    ended
 }
 
 impl Node {
-    async fn open(settings: Settings) -> anyhow::Result<Arc<Self>> {
+    async fn open(settings: Arc<Settings>, seeded: bool) -> anyhow::Result<Arc<Self>> {
         let mut identity = Identity::open(&settings.dir)?;
         adopt(&settings, &mut identity)?;
         let sealing = Arc::new(ArcSwapOption::from(identity.sealing_key()?.map(Arc::new)));
@@ -196,8 +214,9 @@ impl Node {
             admission,
             metrics,
             joining: tokio::sync::Mutex::new(()),
+            seeded,
             stop: CancellationToken::new(),
-            removed: CancellationToken::new(),
+            removed: watch::Sender::new(None),
         }))
     }
 
@@ -274,45 +293,6 @@ impl Node {
             self.stop.clone(),
         ));
         Ok(())
-    }
-
-    fn health(self: &Arc<Self>) -> Health {
-        let (ready, metrics) = (Arc::clone(self), Arc::clone(self));
-        Health {
-            ready: Arc::new(move || {
-                let ready = ready.readiness();
-                Readiness {
-                    ok: ready.is_ok(),
-                    reason: ready.err().unwrap_or("ready").to_owned(),
-                }
-            }),
-            metrics: Arc::new(move || metrics.observe()),
-        }
-    }
-
-    /// The metrics as they are now.
-    fn observe(&self) -> String {
-        self.metrics.observe(&self.status());
-        self.metrics
-            .observe_reload_failures(self.settings.tls.reload_failures());
-        let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics
-            .streams
-            .set(count(self.streams.applied.streams()));
-        self.metrics
-            .unauthenticated
-            .set(count(self.admission.unproved()));
-        self.metrics
-            .log_bytes
-            .set(i64::try_from(self.consensus.log_bytes()).unwrap_or(i64::MAX));
-        self.metrics
-            .snapshot_index
-            .set(i64::try_from(self.consensus.snapshot_index()).unwrap_or(i64::MAX));
-        let queued = self.streams.applied.router().queued_bytes();
-        self.metrics
-            .state_bytes
-            .set(i64::try_from(queued).unwrap_or(i64::MAX));
-        self.metrics.encode()
     }
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(

@@ -10,6 +10,12 @@ use crate::connection::Welcome;
 use crate::consensus::ConsensusError;
 
 impl Node {
+    /// Closes all streams, and opens no more.
+    pub(super) fn send_elsewhere(&self) {
+        self.draining.send_replace(true);
+        self.streams.welcome.send_replace(Welcome::Shut);
+    }
+
     /// Planned stop: leadership goes first, then the peers, then what they still had under way is seen applied.
     pub(super) async fn leave(&self) {
         let patience = self.settings.timing.stop_timeout;
@@ -22,7 +28,7 @@ impl Node {
             }
             Err(error) => warn!(%error, "leadership could not be handed over"),
         }
-        self.streams.welcome.send_replace(Welcome::Shut);
+        self.send_elsewhere();
         let mut quorum_seen = Instant::now();
         let gone = async {
             loop {

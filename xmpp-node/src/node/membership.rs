@@ -10,8 +10,8 @@ use secrecy::ExposeSecret as _;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::Node;
 use super::parts::differing_limits;
+use super::{Node, Removed};
 use crate::consensus::ConsensusError;
 use crate::consensus::joining::Standing;
 use crate::identity::Identity;
@@ -20,24 +20,52 @@ use crate::settings::Settings;
 
 /// How often a node without cluster asks its seeds.
 const JOIN_PERIOD: Duration = Duration::from_millis(500);
-/// How often a member asks whether it still is one, until a quorum answers.
+/// How often a member asks at its start whether it still is one, until a quorum answers.
 const STANDING_PERIOD: Duration = Duration::from_millis(50);
+/// How often a member looks whether it has reason to ask again.
+const STAYING_PERIOD: Duration = Duration::from_millis(500);
 
 impl Node {
-    /// Becomes a member, or finds out whether it still is one.
+    /// Becomes a member, or finds out whether it still is one, and stays one until it is removed.
     pub(super) async fn belong(self: Arc<Self>) {
         if self.consensus.members().is_empty() {
-            return self.join_a_seed().await;
+            if self.seeded {
+                self.join_a_seed().await;
+            }
+        } else if self.still_belongs().await {
+            self.consensus.confirm_member();
+            self.go_on_joining().await;
+        } else {
+            self.removed.send_replace(Some(Removed::Away));
+            return;
         }
+        self.stay().await;
+        self.removed.send_replace(Some(Removed::Running));
+    }
+
+    async fn still_belongs(&self) -> bool {
         loop {
             match self.consensus.standing().await {
-                Standing::Member => {
-                    self.consensus.confirm_member();
-                    return self.go_on_joining().await;
-                }
-                Standing::Removed => return self.removed.cancel(),
+                Standing::Member => return true,
+                Standing::Removed => return false,
                 Standing::Unknown => sleep(STANDING_PERIOD).await,
             }
+        }
+    }
+
+    /// Returns when a quorum says twice that this node is no member. A node that hears its leader, and sees itself among the
+    /// members, need not ask.
+    async fn stay(&self) {
+        let mut denied = 0;
+        while denied < 2 {
+            sleep(STAYING_PERIOD).await;
+            let members = self.consensus.members();
+            let own = |(id, _): &(u64, _)| *id == self.consensus.local.id;
+            let sure = self.streams.contact.is_open() && members.iter().any(own);
+            let removed = !members.is_empty()
+                && !sure
+                && self.consensus.standing().await == Standing::Removed;
+            denied = if removed { denied + 1 } else { 0 };
         }
     }
 
