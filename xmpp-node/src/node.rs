@@ -1,8 +1,8 @@
 //! How a node is wired: identity, consensus, ports, and the tasks between them; how it starts, and how it stops.
 //!
 //! A node that has no cluster waits to be initialised, or asks its seeds to take it in. A member takes part in votes once a
-//! quorum confirms its id. One that was removed forgets what it was and is a new, empty node. On a planned stop it hands leadership over, sends its peers elsewhere, and leaves without its
-//! links counting as lost.
+//! quorum confirms its id. One that was removed forgets what it was and is a new, empty node. On a planned stop it hands
+//! leadership over, sends its peers elsewhere, and leaves without its links counting as lost.
 
 mod health;
 mod leaving;

@@ -151,7 +151,7 @@ fn field_fault(path: &str, error: &str) -> String {
     let error = error.split(" at line ").next().unwrap_or(error);
     let in_object = |field: &str, what: &str| match path {
         "" => format!("{field}: {what}"),
-        path if path.ends_with(field) => format!("{path}: {what}"),
+        path if path.rsplit('.').next() == Some(field) => format!("{path}: {what}"),
         path => format!("{path}.{field}: {what}"),
     };
     let named = |rest: &'_ str| rest.split('`').next().unwrap_or_default().to_owned();
@@ -180,6 +180,28 @@ fn answer(outcome: Result<Response, AdminError>) -> HttpResponse {
             let status = StatusCode::from_u16(error.code.http_status());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, no_store, Json(error)).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::field_fault;
+
+    #[test]
+    fn a_fault_names_the_whole_way_to_its_field_first() {
+        for (path, error, fault) in [
+            ("", "missing field `on`", "on: is missing"),
+            ("on", "duplicate field `on`", "on: is there twice"),
+            ("member", "missing field `ber`", "member.ber: is missing"),
+            ("member.id", "missing field `id`", "member.id: is missing"),
+            (
+                "ids[1]",
+                "invalid type: integer `1` at line 1 column 9",
+                "ids[1]: invalid type: integer `1`",
+            ),
+        ] {
+            assert_eq!(field_fault(path, error), fault);
         }
     }
 }
