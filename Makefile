@@ -30,13 +30,16 @@ verify: ## format, lints, documentation, dependencies, files; changes nothing
 fix: ## mends what `make verify` can mend
 	@scripts/require && scripts/claim && scripts/fix
 
-bench: release ## load through one node and through three: throughput, latency, CPU a stanza, memory; ARGS='--for 30s'
-	$(TARGET)/release/xmpp-bench $(ARGS)
+bench: dist ## load through one node and through three: throughput, latency, CPU a stanza, memory; ARGS='--for 30s'
+	$(TARGET)/dist/xmpp-bench $(ARGS)
 
-bench-failover: release ## 100 kills and 50 freezes under 1000 messages/s: gaps of pairs of bridges; ARGS='--kind leader'
-	$(TARGET)/release/xmpp-bench-failover $(ARGS)
+bench-failover: dist ## 100 kills and 50 freezes under 1000 messages/s: gaps of pairs of bridges; ARGS='--kind leader'
+	$(TARGET)/dist/xmpp-bench-failover $(ARGS)
 
-.PHONY: release
+.PHONY: release dist
 release:
 	@scripts/require && scripts/claim
 	cargo build --release --locked --workspace --bins
+dist:
+	@scripts/require && scripts/claim
+	cargo build --profile dist --locked --workspace --bin xmpp-node --bin xmpp-bench --bin xmpp-bench-failover
