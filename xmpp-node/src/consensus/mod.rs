@@ -20,6 +20,7 @@ pub mod state_machine;
 
 pub mod types;
 
+mod advice;
 mod compaction;
 mod confirm;
 mod core;

@@ -20,6 +20,10 @@ use bytes::Bytes;
 use super::encoding::encode_value;
 use super::types::SnapshotMeta;
 
+mod error;
+
+pub use error::StoreError;
+
 const MAGIC: [u8; 8] = *b"xmppsnap";
 /// Version of the layout above.
 const VERSION: u8 = 1;
@@ -29,35 +33,6 @@ const CRC_END: usize = 13;
 const HEADER_BYTES: usize = 17;
 /// Held of a snapshot while it is written or read.
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// Why the snapshot could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The operating system refused a file operation.
-    #[error("{action} {}: {source}", path.display())]
-    Io {
-        /// What was tried, as a participle: "reading".
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The file is not as it was written.
-    #[error("snapshot {} is damaged", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by a version of this program that this one does not know.
-    #[error("snapshot {} has unknown version {version}", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The version it carries.
-        version: u8,
-    },
-}
 
 /// The data of a snapshot: a part of an open file, which stays readable when a newer one takes its name. Every call blocks
 /// on the disk.
@@ -197,9 +172,21 @@ impl SnapshotStore {
     /// Replaces the snapshot by what `write` writes. It is durable when this returns; until then the old one stays.
     ///
     /// # Errors
-    /// What the operating system or `write` says; the old snapshot is then still there, unless syncing the
-    /// directory was what failed: then it is one or the other.
+    /// [`StoreError::Io`]; the old snapshot is then still there, unless syncing the directory was what failed: then it is
+    /// one or the other.
     pub fn save(
+        &self,
+        meta: &SnapshotMeta,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<SnapshotData, StoreError> {
+        self.write(meta, write).map_err(|source| StoreError::Io {
+            action: "writing",
+            path: self.unfinished(),
+            source,
+        })
+    }
+
+    fn write(
         &self,
         meta: &SnapshotMeta,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -44,7 +44,7 @@ impl StateMachine {
         store: Arc<SnapshotStore>,
     ) -> io::Result<Self> {
         let mut last = Last::default();
-        if let Some((meta, data)) = store.load().map_err(io::Error::other)? {
+        if let Some((meta, data)) = store.load()? {
             let router = Router::read_snapshot(&mut data.reader())?;
             applied.install(router, meta.last_log_id.as_ref().map_or(0, |id| id.index));
             last = Last {
@@ -164,7 +164,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         &mut self,
     ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotData>>> {
         let store = Arc::clone(&self.store);
-        let loaded = run_blocking(move || store.load().map_err(io::Error::other)).await?;
+        let loaded = run_blocking(move || Ok(store.load()?)).await?;
         Ok(loaded.map(|(meta, snapshot)| SnapshotOf::<TypeConfig, _> { meta, snapshot }))
     }
 }

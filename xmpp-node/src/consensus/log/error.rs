@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::advice;
 use super::super::encoding::DecodeError;
 
 /// Why the log could not be opened, or could not go on.
@@ -11,7 +12,7 @@ use super::super::encoding::DecodeError;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system refused a file operation.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {source}{}", path.display(), advice::on(source))]
     Io {
         /// What was tried, as a participle: "writing".
         action: &'static str,
@@ -27,7 +28,7 @@ pub enum LogError {
         path: PathBuf,
     },
     /// Bytes that had been durable are not what was written.
-    #[error("log segment {} is damaged at byte {offset}: {damage}", path.display())]
+    #[error("log segment {} is damaged at byte {offset}: {damage}; {}", path.display(), advice::DAMAGED)]
     Damaged {
         /// The segment.
         path: PathBuf,
@@ -37,7 +38,7 @@ pub enum LogError {
         damage: Damage,
     },
     /// A segment that must exist does not.
-    #[error("log segment {} is missing", path.display())]
+    #[error("log segment {} is missing; {}", path.display(), advice::DAMAGED)]
     Missing {
         /// Where it should be.
         path: PathBuf,

@@ -111,3 +111,16 @@ fn damage_to_any_byte_and_any_cut_is_an_error_that_names_the_file() {
         }
     }
 }
+
+#[test]
+fn a_full_disk_is_told_by_path_and_with_what_to_do() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let store = SnapshotStore::open(dir.path()).expect("opens");
+    save(&store, 5, b"five");
+    let full = store.save(&meta(9), |_| Err(io::ErrorKind::StorageFull.into()));
+    let error = full.expect_err("the disk is full").to_string();
+    let begin = format!("writing {}: ", dir.path().join("state.tmp").display());
+    assert!(error.starts_with(&begin), "{error}");
+    assert!(error.contains("make room there"), "{error}");
+    assert_eq!(load(&store), Some((meta(5), Bytes::from_static(b"five"))));
+}
