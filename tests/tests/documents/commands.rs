@@ -130,7 +130,7 @@ fn the_commands_of_the_documents_run() -> Result<()> {
 }
 
 /// Runs a block as a person would who copies it to a shell, but stops at the first command that fails.
-fn run(shell: &mut Command) -> Result<()> {
+pub(crate) fn run(shell: &mut Command) -> Result<()> {
     let output = shell.output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));

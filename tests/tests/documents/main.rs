@@ -2,6 +2,7 @@
 
 mod commands;
 mod configuration;
+mod node;
 
 use std::path::PathBuf;
 
