@@ -1,4 +1,4 @@
-"""What cannot be delivered is answered by exactly one error, of the kind that RFC 6120 demands (8.3.3, P26 to P31)."""
+"""What cannot be delivered is answered by exactly one error, of the kind that RFC 6120 demands (8.2.3, 8.3.3)."""
 
 import pytest
 

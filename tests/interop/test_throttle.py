@@ -1,4 +1,4 @@
-"""Wrong secrets make whoever sends them wait (P43), and nobody else.
+"""Wrong secrets make whoever sends them wait, and nobody else.
 
 Streams are opened before the handshakes that must come in quick succession, so that a slow machine does not sit out a wait.
 """

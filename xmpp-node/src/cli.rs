@@ -1,7 +1,7 @@
 //! The `xmpp` command line: one file a command group, all through the admin API of one node.
 //!
-//! Commands that the seed has bear its names and print its shapes. Output goes to standard output, as text or with
-//! `-o json` as the JSON of the admin API; errors go to standard error in the same form.
+//! Output goes to standard output, as text or with `-o json` as the JSON of the admin API; errors go to standard error
+//! in the same form.
 //!
 //! | Exit code | Means |
 //! |---|---|

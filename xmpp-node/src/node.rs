@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use xmpp_core::router::Attachment;
 use xmpp_core::stream::component::Server;
+use xmpp_node_api::status::NodeId;
 
 use crate::admin;
 use crate::admission::Admission;
@@ -197,7 +198,7 @@ impl Node {
         });
         info!(
             name = settings.name,
-            id = format!("{:016x}", at.node),
+            id = %NodeId(at.node),
             incarnation = at.incarnation,
             "node"
         );

@@ -1,4 +1,4 @@
-//! Who may try a handshake now: failed ones are counted by address, by bridge name, and by both together (P43).
+//! Who may try a handshake now: failed ones are counted by address, by bridge name, and by both together.
 //!
 //! Knows no socket, clock or stream: addresses, names and times come in as arguments. A *source* is what counts as one
 //! address, see [`crate::admission::Source`].

@@ -130,9 +130,9 @@ pub enum NodeRole {
 }
 
 impl NodeRole {
-    /// The word in capitals, as the seed prints it.
+    /// The word in capitals, as `xmpp cluster status` prints it.
     #[must_use]
-    pub const fn seed_text(self) -> &'static str {
+    pub const fn shown(self) -> &'static str {
         match self {
             Self::Leader => "LEADER",
             Self::Follower => "FOLLOWER",

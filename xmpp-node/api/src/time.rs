@@ -79,9 +79,9 @@ impl Timestamp {
         self.unix_ms
     }
 
-    /// How the seed prints it: `2017-Aug-13 07:27:58`, UTC.
+    /// For people: `2017-Aug-13 07:27:58`, UTC.
     #[must_use]
-    pub fn seed_text(self) -> String {
+    pub fn shown(self) -> String {
         let t = self.civil();
         let month = MONTHS[t.month as usize - 1];
         format!(
@@ -264,7 +264,7 @@ mod tests {
     fn instants_are_printed_as_rfc_3339_and_as_the_seed_does() {
         let instant = Timestamp::from_unix_ms(1_502_609_278_042);
         assert_eq!(instant.to_string(), "2017-08-13T07:27:58.042Z");
-        assert_eq!(instant.seed_text(), "2017-Aug-13 07:27:58");
+        assert_eq!(instant.shown(), "2017-Aug-13 07:27:58");
         assert_eq!(Timestamp::default().to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(
             Timestamp::from_unix_ms(u64::MAX).to_string(),

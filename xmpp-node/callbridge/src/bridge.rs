@@ -1,7 +1,7 @@
 //! The bridge an application holds, and the task behind it that finds servers and keeps a stream to one of them.
 //!
 //! One task does everything in turn: resolve, connect, authenticate, bind or resume, run the stream; so there is never more
-//! than one connection (S6). A lost stream is followed at once by a round of attempts that leaves out the server just lost, if
+//! than one connection. A lost stream is followed at once by a round of attempts that leaves out the server just lost, if
 //! there is another; further rounds follow after waits, see `backoff`.
 
 use std::borrow::Cow;

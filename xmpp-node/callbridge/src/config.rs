@@ -13,7 +13,7 @@ use xmpp_core::jid::{Jid, JidError};
 /// Everything a bridge needs; [`Config::new`] gives each field its default.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Unique name of the bridge, e.g. `cb1`: one domain label (S5).
+    /// Unique name of the bridge, e.g. `cb1`: one domain label.
     pub name: String,
     /// The XMPP domain; also the name the server's certificate must bear.
     pub domain: String,
@@ -69,7 +69,7 @@ impl Config {
         format!("{}.{}", self.name, self.domain)
     }
 
-    /// The SRV owner name that is asked for when no addresses are given (S24).
+    /// The SRV owner name that is asked for when no addresses are given.
     pub fn srv_owner(&self) -> String {
         match &self.servers {
             Servers::Srv { owner: Some(owner) } => owner.clone(),
@@ -147,7 +147,7 @@ pub enum Servers {
         /// Owner name of the records.
         owner: Option<String>,
     },
-    /// By these, in this order; no SRV record is asked for (S23). One alone means that there is no failover.
+    /// By these, in this order; no SRV record is asked for. One alone means that there is no failover.
     List(Vec<HostPort>),
 }
 
@@ -334,7 +334,7 @@ pub enum ConfigError {
     NotLoopback(SocketAddr),
 }
 
-/// Port of components when none is given (S24).
+/// Port of components when none is given.
 const COMPONENT_PORT: u16 = 5223;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where servers are: SRV records with all addresses of their targets, or a given list (RFC 6120, 3.2; RFC 2782; S23, S24).
+//! Where servers are: SRV records with all addresses of their targets, or a given list (RFC 6120, 3.2; RFC 2782).
 //!
 //! Asks DNS again for every round of attempts; nothing is cached but the last answer, which serves when DNS fails while a
 //! bridge must find another server. An answer that says "no such service" is believed.
@@ -42,7 +42,7 @@ impl Discovery {
         }
     }
 
-    /// The addresses to try in this round, in order: those of one target stand together (P36).
+    /// The addresses to try in this round, in order: those of one target stand together.
     ///
     /// # Errors
     /// [`DiscoveryError`]; a failure of DNS itself only when there is no former answer.
@@ -170,7 +170,7 @@ impl Discovery {
 /// Why no server was found.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DiscoveryError {
-    /// There is no such name, or it has no SRV record (the wording is that of S29).
+    /// There is no such name, or it has no SRV record.
     #[error("No DNS A or AAAA records for {owner} (it has no SRV record)")]
     NoRecords {
         /// The name asked for.

@@ -1,4 +1,4 @@
-//! Why a bridge is not registered, in words that name cause and place (S29, S30).
+//! Why a bridge is not registered, in words that name cause and place.
 
 use std::io;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The cause in a few words, as in `failed to connect to <host> due to <reason>` (S29, S30).
+    /// The cause in a few words, as in `failed to connect to <host> due to <reason>`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Discovery(_) => "DNS error",

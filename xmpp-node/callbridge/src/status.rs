@@ -1,4 +1,4 @@
-//! What a bridge knows about itself: one state machine that feeds command line, page and metrics (S27, S29, S30).
+//! What a bridge knows about itself: one state machine that feeds command line, page and metrics.
 //!
 //! ```text
 //! Resolving ─► Connecting ─► Tls ─► Authenticating ─► Registered

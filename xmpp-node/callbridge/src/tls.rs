@@ -1,4 +1,4 @@
-//! The bridge's TLS: version 1.2 or later, ring, roots from a file, the name checked is the XMPP domain (P18).
+//! The bridge's TLS: version 1.2 or later, ring, roots from a file, the name checked is the XMPP domain (RFC 6120, 13.7.2).
 
 use std::io;
 use std::path::Path;

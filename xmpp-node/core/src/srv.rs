@@ -137,7 +137,7 @@ mod tests {
         assert!(order(Vec::new(), &mut |_| 0).is_empty());
     }
 
-    /// P36. Of the weights 0, 10, 30, 60 a draw in 0..=100 gives the first place 1, 10, 30, 60
+    /// RFC 2782. Of the weights 0, 10, 30, 60 a draw in 0..=100 gives the first place 1, 10, 30, 60
     /// times in 101.
     #[test]
     fn rfc_2782_first_places_of_100_000_draws_pass_a_chi_square_test() {

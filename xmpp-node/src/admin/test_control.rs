@@ -79,7 +79,7 @@ fn bridge(name: &str, secret: Option<Secret>) -> Bridge {
     }
 }
 
-/// The status that the seed prints, seen from its third node.
+/// Three nodes that are well, seen from the third.
 pub(crate) fn status() -> NodeStatus {
     let since = Timestamp::from_unix_ms(1_502_609_278_000);
     let address = |host: u8| {

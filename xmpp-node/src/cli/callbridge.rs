@@ -107,7 +107,7 @@ async fn list(client: &AdminClient, reveal: bool) -> Result<Vec<Bridge>, Failure
     }
 }
 
-/// The seed's shape (S18); an older secret that still counts has a line of its own.
+/// One block a bridge; an older secret that still counts has a line of its own.
 fn render(bridge: &Bridge) -> String {
     let mut text = format!(
         "***\nCallbridge : {}\nDomain     : {}\n",

@@ -86,13 +86,13 @@ impl ClusterCommand {
     }
 }
 
-/// The seed's `xmpp cluster status` (S26), to the letter: peers first, the node itself last, times in UTC.
+/// The shape that administrators' scripts read: peers first, the node itself last, times in UTC.
 ///
-/// Peers are printed with the client port, as the seed does. Where the quorum is lost, lines follow that say how many
-/// votes are missing and who is unreachable since when.
+/// Peers are printed with the client port, which is what users dial. Where the quorum is lost, lines follow that say
+/// how many votes are missing and who is unreachable since when.
 #[must_use]
 pub fn render_cluster_status(status: &NodeStatus) -> String {
-    let mut text = format!("State: {}\nList of peers\n", status.role.seed_text());
+    let mut text = format!("State: {}\nList of peers\n", status.role.shown());
     let leader = status.leader.as_ref().map(|leader| leader.id);
     let peers = status.peers.iter().map(|peer| (peer.id, &peer.address));
     for (id, address) in peers.chain([(status.id, &status.address)]) {
@@ -104,10 +104,7 @@ pub fn render_cluster_status(status: &NodeStatus) -> String {
     }
     line(
         &mut text,
-        format_args!(
-            "Last state change: {}",
-            status.last_state_change.seed_text()
-        ),
+        format_args!("Last state change: {}", status.last_state_change.shown()),
     );
     let certificate = &status.peer_certificate;
     line(
@@ -133,7 +130,7 @@ pub fn render_cluster_status(status: &NodeStatus) -> String {
             format_args!("Quorum             : lost, {seen} of {needed} votes needed are here"),
         );
         for peer in status.peers.iter().filter(|peer| !peer.reachable) {
-            let since = peer.since.seed_text();
+            let since = peer.since.shown();
             line(
                 &mut text,
                 format_args!("Unreachable        : {} since {since}", peer.name),
@@ -170,7 +167,7 @@ fn random_id() -> Result<String, Failure> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The seed prints every peer with the port of XMPP clients.
+/// Every peer is printed with the port of XMPP clients.
 const CLIENT_PORT: u16 = 5222;
 
 const PEER_PORT: u16 = 7222;

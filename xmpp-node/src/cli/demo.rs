@@ -55,7 +55,7 @@ impl DemoCommand {
             demo::files::find_binary(self.xmpp_node)?,
         );
         plan.port_offset = self.port_offset;
-        view.say(&format!("everything is in {}", place.path().display()));
+        view.say(&format!("files go to {}", place.path().display()));
         let options = Options {
             plan,
             duration: self.duration,

@@ -39,7 +39,7 @@ pub fn render_node_status(status: &NodeStatus) -> String {
     };
     row(
         "State",
-        format!("{}, term {}{leader}", status.role.seed_text(), status.term),
+        format!("{}, term {}{leader}", status.role.shown(), status.term),
     );
     row(
         "Ready",
@@ -81,11 +81,7 @@ pub fn render_node_status(status: &NodeStatus) -> String {
     ] {
         row(
             label,
-            format!(
-                "serial {}, until {}",
-                known.serial,
-                known.not_after.seed_text()
-            ),
+            format!("serial {}, until {}", known.serial, known.not_after.shown()),
         );
     }
     for peer in &status.peers {
@@ -113,7 +109,7 @@ fn peer_text(peer: &PeerStatus) -> String {
     } else {
         ""
     };
-    let since = peer.since.seed_text();
+    let since = peer.since.shown();
     format!(
         "{} at {}, {role}, {reach} since {since}{behind}",
         peer.name, peer.address
@@ -122,7 +118,7 @@ fn peer_text(peer: &PeerStatus) -> String {
 
 fn bridge_text(bridge: &BridgeStatus) -> String {
     let state = match (&bridge.attached, bridge.state) {
-        (Some(at), _) => format!("attached to {} since {}", at.node, at.since.seed_text()),
+        (Some(at), _) => format!("attached to {} since {}", at.node, at.since.shown()),
         (None, BridgeState::Detached) => "detached, its queue waits".to_owned(),
         (None, _) => "absent".to_owned(),
     };

@@ -178,7 +178,7 @@ async fn displaced(unproved: Option<&Unproved>) {
     }
 }
 
-/// 128 random bits (P01).
+/// 128 random bits (RFC 6120, 4.7.3).
 fn stream_id() -> Result<String, sealing::SealingError> {
     Ok(format!("{:032x}", u128::from_le_bytes(sealing::random()?)))
 }

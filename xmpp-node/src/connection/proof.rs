@@ -1,6 +1,6 @@
 //! Whether a peer knows a secret of the bridge that it names (XEP-0114, 3), if it may be told now.
 //!
-//! The work is the same for a bridge with one secret, with two, and for none (P43): as many secrets are opened and compared
+//! The work is the same for a bridge with one secret, with two, and for none (XEP-0114, 3): as many secrets are opened and compared
 //! as a bridge may have, with dummies for those that it has not.
 
 use std::sync::PoisonError;

@@ -19,6 +19,7 @@ use openraft::raft::TransferLeaderRequest;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::info;
+use xmpp_node_api::status::NodeId;
 
 use super::types::LogId;
 use super::{Consensus, rpc};
@@ -128,7 +129,7 @@ async fn elect(consensus: &Arc<Consensus>, leader: u64) {
         let mut leadership = consensus.leadership.subscribe();
         let _ = timeout(PAUSE, leadership.wait_for(|now| now.term != term)).await;
     }
-    info!(leader, term, before, elapsed = ?start.elapsed(), "the leader is gone");
+    info!(leader = %NodeId(leader), term, before, elapsed = ?start.elapsed(), "the leader is gone");
 }
 
 /// Another follower lost the leader: whether this one did too, after waiting a little for its own link to close.

@@ -13,6 +13,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use tokio::time::{sleep, timeout};
 use tracing::info;
 use xmpp_core::router::{Command, Limits};
+use xmpp_node_api::status::NodeId;
 
 use super::types::{Member, TypeConfig};
 use super::{Consensus, ConsensusError, rpc};
@@ -164,8 +165,8 @@ impl Consensus {
         }
         info!(
             name = member.name,
-            old,
-            new = id,
+            old = %NodeId(old),
+            new = %NodeId(id),
             "a member comes back under a new id"
         );
         self.remove(old).await

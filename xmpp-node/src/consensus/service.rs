@@ -9,6 +9,7 @@ use openraft::raft::{AppendEntriesResponse, TransferLeaderRequest, VoteRequest};
 use tokio::sync::mpsc;
 use tracing::warn;
 use xmpp_core::router::check_chunk;
+use xmpp_node_api::status::NodeId;
 
 use super::types::TypeConfig;
 use super::{Consensus, rpc};
@@ -40,7 +41,7 @@ impl Service for Answers {
             Ok(header) => {
                 warn!(
                     peer = from.name,
-                    node = header.node,
+                    node = %NodeId(header.node),
                     "sent commands of another node: not proposed"
                 );
             }

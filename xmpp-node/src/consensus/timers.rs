@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::info;
 use xmpp_core::router::{Command, SessionId};
+use xmpp_node_api::status::NodeId;
 
 use super::Consensus;
 
@@ -113,7 +114,7 @@ impl Timers {
                 *proposed = Some(now);
                 drop(router);
                 info!(
-                    node = id,
+                    node = %NodeId(id),
                     "is gone: its sessions wait for their next stream"
                 );
                 consensus.ingress.propose(&Command::NodeDown {

@@ -1,4 +1,4 @@
-//! The demo's DNS: the seed's records (S24, S25) for [`DOMAIN`], served on loopback over UDP and TCP.
+//! The demo's DNS: the records of [`DOMAIN`], served on loopback over UDP and TCP.
 //!
 //! ```text
 //! _xmpp-component._tcp.example.test.      86400 IN SRV 0 0 5223 xmpp1.example.test.     one a node
@@ -8,8 +8,8 @@
 //! _xmpp-component._tcp.cb1.example.test.  86400 IN SRV 1 0 5223 xmpp2.example.test.     all other nodes
 //! ```
 //! Drawn from the records of the domain, three bridges would start on one node every ninth time. So each bridge of the
-//! demo asks an owner name of its own, whose priorities (S7) prefer another node for each: bridge `n` starts on node `n`,
-//! and goes to any other one when that is lost. Whoever asks for the domain gets the seed's records.
+//! demo asks an owner name of its own, whose priorities prefer another node for each: bridge `n` starts on node `n`,
+//! and goes to any other one when that is lost. Whoever asks for the domain gets those of the domain.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ fn absolute(name: &str) -> Result<Name, DemoError> {
     Ok(parsed)
 }
 
-/// As the seed has it.
+/// A day: the records name nodes, which keep their names.
 const TTL: u32 = 86_400;
 
 const SERIAL: u32 = 1;

@@ -41,7 +41,7 @@ pub enum DemoError {
         reason: String,
     },
     /// The directory holds something already.
-    #[error("{}: is not empty; name a directory that is, or that does not exist yet", .0.display())]
+    #[error("--dir {}: is not empty; name a directory that is, or that does not exist yet", .0.display())]
     NotEmpty(PathBuf),
     /// A file or directory cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -101,7 +101,7 @@ pub enum DemoError {
         name: String,
         /// How long was waited.
         seconds: u64,
-        /// Its status line (S29, S30).
+        /// Its status line.
         line: String,
     },
     /// It was told to stop before it was up.

@@ -1,4 +1,4 @@
-//! Where everything of a demo is: addresses and ports of the seed (S24), files below one directory.
+//! Where everything of a demo is: addresses and ports, files below one directory.
 //!
 //! Node `n` is `xmpp<n>` on `127.0.0.<n>`, so all nodes have the same ports, as on three machines. An offset moves
 //! every port, so that several demos can run side by side. DNS is on `127.0.0.1:5300`.
@@ -15,7 +15,7 @@ pub const DOMAIN: &str = "example.test";
 /// Every port, the offset added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// XMPP clients, as published by DNS (S25).
+    /// XMPP clients, as published by DNS.
     pub client: u16,
     /// Components, direct TLS.
     pub component: u16,

@@ -248,7 +248,7 @@ impl Stage {
         used || self.run.foreign() > 0
     }
 
-    /// The seed's `xmpp cluster status` of every node (S26).
+    /// `xmpp cluster status` of every node.
     async fn print_statuses(&self, view: &mut View) {
         let statuses = self.cluster.statuses().await;
         for (site, status) in self.cluster.sites().iter().zip(statuses) {

@@ -1,4 +1,4 @@
-//! Limits hold before anything is built, and time stays linear (P16, P33).
+//! Limits hold before anything is built, and time stays linear (RFC 6120, 13.12).
 
 use super::tests::{HEADER, frames};
 use super::*;
@@ -60,8 +60,6 @@ fn rfc_6120_13_12_elements_of_the_largest_size_are_accepted_and_larger_ones_refu
     let many = "<a>b</a>".repeat(10_000);
     assert_eq!(error(limits, &many), None);
 }
-
-/// P33.
 #[test]
 fn rfc_6120_13_12_no_configuration_refuses_10_000_bytes() {
     let limits = Limits {

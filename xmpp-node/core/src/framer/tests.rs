@@ -54,10 +54,7 @@ fn element(text: &str) -> Element {
         other => panic!("{text}: {other:?}"),
     }
 }
-
-/// P06.
-/// P06.
-/// P14. A prefix of the header would mean nothing on the stream the stanza is forwarded to.
+/// A prefix of the header would mean nothing on the stream the stanza is forwarded to.
 #[test]
 fn prefix_that_only_the_header_declares_is_refused_in_elements() {
     let start = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' xmlns:x='urn:x'>";
@@ -72,8 +69,6 @@ fn prefix_that_only_the_header_declares_is_refused_in_elements() {
         assert_eq!(condition(&format!("{start}{text}")), expected, "{text}");
     }
 }
-
-/// P14.
 #[test]
 fn rfc_6120_11_1_comments_instructions_dtds_and_entities_are_restricted_xml() {
     for text in [
@@ -107,7 +102,7 @@ fn rfc_6120_11_1_comments_instructions_dtds_and_entities_are_restricted_xml() {
     }
 }
 
-/// P14. The first rows are what quick-xml lets pass.
+/// The first rows are what quick-xml lets pass.
 #[test]
 fn rfc_6120_11_3_ill_formed_xml_is_not_well_formed() {
     for text in [
@@ -197,8 +192,6 @@ fn rfc_6120_11_4_whatever_xml_allows_inside_an_element_is_accepted() {
         );
     }
 }
-
-/// P14.
 #[test]
 fn rfc_6120_11_6_anything_but_utf_8_is_unsupported_encoding() {
     let header = HEADER.as_bytes();
@@ -222,9 +215,6 @@ fn rfc_6120_11_6_anything_but_utf_8_is_unsupported_encoding() {
         assert_eq!(error, Some(FrameError::UnsupportedEncoding), "{bytes:?}");
     }
 }
-
-/// P14.
-/// P15.
 #[test]
 fn rfc_6120_4_6_1_white_space_between_elements_is_dropped_at_once() {
     let mut framer = Framer::new(Limits::default());
@@ -288,8 +278,6 @@ fn rfc_6120_4_4_end_tag_of_the_header_closes_the_stream() {
     assert_eq!((frames.len(), error), (2, None));
     assert_eq!(frames[1], Frame::Close);
 }
-
-/// P07.
 #[test]
 fn rfc_6120_4_3_3_a_restarted_stream_begins_with_a_new_header() {
     let mut framer = Framer::new(Limits::default());

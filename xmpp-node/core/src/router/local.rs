@@ -1,4 +1,4 @@
-//! What the cluster itself answers: pings and discovery sent to its domain (P53, P54).
+//! What the cluster itself answers: pings and discovery sent to its domain (XEP-0199, XEP-0030).
 
 use crate::ns;
 use crate::stanza::{Kind, Routed};

@@ -3,9 +3,9 @@
 //! | `to` | outcome |
 //! |---|---|
 //! | a bridge's domain with a session, attached or waiting for its next stream | its queue; `resource-constraint` if it is full |
-//! | a bridge's domain without a session | `remote-server-timeout` (P30) |
+//! | a bridge's domain without a session | `remote-server-timeout` (RFC 6120, 8.3.3.17) |
 //! | the XMPP domain itself | answered here: ping (XEP-0199), disco (XEP-0030); else `service-unavailable` |
-//! | anything else | `remote-server-not-found`: there is no federation (P30) |
+//! | anything else | `remote-server-not-found`: there is no federation (RFC 6120, 8.3.3.16) |
 //!
 //! Errors and results that cannot be delivered are discarded, everything else is answered by one error (RFC 6120, 8.3.1).
 

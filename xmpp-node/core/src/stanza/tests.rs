@@ -114,8 +114,6 @@ fn written_tag_has_the_length_that_is_returned() {
     assert_eq!(&out[..], b"before<message to='a'>");
     assert_eq!(length, 16);
 }
-
-/// P25.
 #[test]
 fn rfc_6120_8_1_2_1_sender_can_be_stamped_before_writing() {
     let mut stanza = stanza("<message from='forged@example.test' to='b@example.test'/>");
@@ -127,8 +125,6 @@ fn rfc_6120_8_1_2_1_sender_can_be_stamped_before_writing() {
     );
     assert_eq!(routed.from().as_deref(), Some("a@example.test/it's"));
 }
-
-/// P03.
 #[test]
 fn rfc_6120_8_1_5_language_of_the_stream_is_made_explicit_and_an_own_one_is_kept() {
     let with_lang = |text: &str| {
@@ -179,8 +175,6 @@ fn xep_0359_stanza_ids_by_us_are_dropped_and_those_by_others_stay() {
         assert_eq!(rewritten(&kept), kept);
     }
 }
-
-/// P26.
 #[test]
 fn rfc_6120_8_2_3_iq_needs_an_id_a_known_type_and_one_child_for_a_request() {
     for (text, expected) in [
@@ -234,8 +228,6 @@ fn rfc_6120_8_3_3_8_recipient_that_is_no_address_is_jid_malformed() {
     assert_eq!(stanza.reject(), None);
     assert!(stanza.from.is_none() && stanza.from_fault.is_some());
 }
-
-/// P26, P27.
 #[test]
 fn rfc_6120_8_3_1_errors_and_results_are_never_answered() {
     for (text, answerable) in [
@@ -257,8 +249,6 @@ fn rfc_6120_8_3_1_errors_and_results_are_never_answered() {
         assert!(reply.is_none_or(|reply| !reply.answerable));
     }
 }
-
-/// P26.
 #[test]
 fn rfc_6120_8_3_1_error_reply_keeps_the_id_and_swaps_the_addresses() {
     let routed = stanza(

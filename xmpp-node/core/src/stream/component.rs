@@ -326,7 +326,7 @@ impl ComponentStream {
     }
 
     /// `cb1.example.test`, or `cb1` alone, whether or not such a bridge exists: that must not be told before the secret is
-    /// proved (P43).
+    /// proved.
     fn component_domain(&self, to: &str) -> Option<String> {
         let jid = Jid::parse(to)
             .ok()
