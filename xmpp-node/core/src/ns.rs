@@ -32,6 +32,16 @@ pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// Service discovery, items (XEP-0030).
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// Software version (XEP-0092).
+pub const VERSION: &str = "jabber:iq:version";
+/// Entity capabilities (XEP-0115).
+pub const CAPABILITIES: &str = "http://jabber.org/protocol/caps";
+/// Sessions of clients, needed no longer (RFC 3921, 3).
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+/// Types of channel binding on offer (XEP-0440).
+pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// Our own: names the software in entity capabilities.
+pub const SOFTWARE: &str = "urn:xmppcluster:node";
 /// Contact list (RFC 6121, 2).
 pub const ROSTER: &str = "jabber:iq:roster";
 /// Server dialback; many peers declare its prefix `db` although they never use it (XEP-0220).

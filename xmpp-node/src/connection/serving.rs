@@ -77,7 +77,7 @@ impl Serving {
         let signal = context.applied.watch_session(session);
         let request = context.ingress.propose(&Command::Resume {
             session,
-            domain: &domain,
+            name: &domain,
             generation,
             h,
         });

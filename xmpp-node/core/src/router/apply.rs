@@ -3,12 +3,15 @@
 use bytes::Bytes;
 
 use super::batch::{ChunkHeader, open_batch};
+use super::clients::Wanted;
 use super::command::{Command, Malformed, next_command};
 use super::configure::ConfigureError;
 use super::packing::next_stanza;
-use super::session::{Attachment, Newcomer, Session, SessionId};
+use super::queue::Item;
+use super::session::{Attachment, Counted, Newcomer, Session, SessionId};
 use super::{NodeRecord, Router};
 use crate::error::StanzaCondition;
+use crate::stanza::Routed;
 
 /// Removed nodes that are remembered, the last ones.
 const FORGOTTEN: usize = 256;
@@ -16,10 +19,12 @@ const FORGOTTEN: usize = 256;
 /// Why a stream got no session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The bridge or the secret that was proved is no longer there.
+    /// The bridge or user, or the secret that was proved, is no longer there.
     NotAuthorized,
     /// The name is served by another stream, which answered.
     Conflict,
+    /// The user has as many resources as may be.
+    TooManyResources,
     /// There is no such session to resume (XEP-0198, 5).
     ItemNotFound,
     /// The peer claims more than it was sent; it was sent this many (XEP-0198, 4).
@@ -83,6 +88,17 @@ impl Context<'_> {
             request,
             refusal,
         });
+    }
+
+    /// A stanza with the place that it has in the log.
+    pub(super) fn item(&self, stanza: Routed, original: bool) -> Item {
+        Item {
+            stanza,
+            index: self.index,
+            offset: self.offset,
+            stamp: self.stamp,
+            original,
+        }
     }
 }
 
@@ -201,10 +217,47 @@ impl Router {
             }
             Command::Resume {
                 session,
-                domain,
+                name,
                 generation,
                 h,
-            } => self.resume(at, request, session, domain, generation, h, context),
+            } => self.resume(at, request, session, name, generation, h, context),
+            Command::BindResource {
+                session,
+                account,
+                generation,
+                resource,
+                on_conflict,
+                most,
+            } => {
+                let newcomer = Newcomer {
+                    session,
+                    at,
+                    request,
+                    managed: false,
+                };
+                let wanted = Wanted {
+                    account,
+                    generation,
+                    resource,
+                    on_conflict,
+                    most,
+                };
+                self.bind_resource(newcomer, wanted, context);
+            }
+            Command::Enable {
+                session,
+                stream,
+                written,
+            } => {
+                if let Some(found) = self.served(session, at, stream) {
+                    found.managed = true;
+                    found.counted = Counted {
+                        taken: found.taken,
+                        written: written.min(found.queue.end()),
+                    };
+                    context.news.push(News::Session(session));
+                }
+            }
             Command::Detach {
                 session,
                 stream,
@@ -219,6 +272,7 @@ impl Router {
                     let (originals, cost) = found.queue.confirm(upto);
                     self.ledger.delivered += originals;
                     self.queued_bytes -= cost;
+                    self.offer_after(session, context);
                 }
             }
             Command::Unconfirmed {
@@ -255,7 +309,11 @@ impl Router {
             }
             Command::Expire { session, epoch } => {
                 if self.detached.contains(&session) && self.is_at(session, epoch) {
-                    self.end(session, StanzaCondition::RemoteServerTimeout, context);
+                    if self.sessions.get(&session).is_some_and(Session::is_client) {
+                        self.end_client(session, context);
+                    } else {
+                        self.end(session, StanzaCondition::RemoteServerTimeout, context);
+                    }
                 }
             }
             Command::NodeUp => {}
@@ -276,7 +334,9 @@ impl Router {
             | Command::PutBridge { .. }
             | Command::RotateSecret { .. }
             | Command::RetireSecret { .. }
-            | Command::RemoveBridge { .. } => {
+            | Command::RemoveBridge { .. }
+            | Command::PutAccount { .. }
+            | Command::RemoveAccount { .. } => {
                 let result = self.configure(command, context);
                 context.news.push(News::Configured {
                     at,

@@ -35,8 +35,8 @@ pub enum Command<'a> {
     Resume {
         /// The session.
         session: SessionId,
-        /// The name whose secret was proved.
-        domain: &'a str,
+        /// The name whose secret was proved: a bridge's domain, or a user's bare address.
+        name: &'a str,
         /// Which secret it proved.
         generation: u32,
         /// What the peer handled, modulo 2^32.
@@ -145,6 +145,58 @@ pub enum Command<'a> {
         /// The bridge's domain.
         domain: &'a str,
     },
+    /// New credentials of a user: of a new one, or in place of those that there are.
+    PutAccount {
+        /// The user's name, the localpart of the address.
+        name: &'a str,
+        /// The generation that is the newest now; 0: there is no such user.
+        expected: u32,
+        /// Salts and keys, sealed.
+        sealed: &'a [u8],
+        /// Users that there may be.
+        most: u32,
+    },
+    /// A user, the user's sessions and what waits for them go.
+    RemoveAccount {
+        /// The user's name.
+        name: &'a str,
+    },
+    /// A client proved a user's password and wants a resource (RFC 6120, 7).
+    BindResource {
+        /// The new session's id.
+        session: SessionId,
+        /// The user's name.
+        account: &'a str,
+        /// Which credentials it proved.
+        generation: u32,
+        /// The resource that it asks for, normalised; empty: any.
+        resource: &'a str,
+        /// If that is served already.
+        on_conflict: OnConflict,
+        /// Resources that a user may have at once.
+        most: u32,
+    },
+    /// A client asks for XEP-0198 from here on.
+    Enable {
+        /// The session.
+        session: SessionId,
+        /// The stream: the number of the request that bound or resumed the session.
+        stream: u64,
+        /// Position in the queue up to which was written before the answer.
+        written: u64,
+    },
+}
+
+/// What becomes of a resource that is served when another stream asks for it (RFC 6120, 7.7.2.2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnConflict {
+    /// The newcomer gets it, the older stream ends with `conflict`.
+    #[default]
+    Replace,
+    /// The newcomer is refused.
+    Refuse,
+    /// The newcomer gets another resource.
+    Rename,
 }
 
 impl Command<'_> {

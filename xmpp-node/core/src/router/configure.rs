@@ -1,4 +1,4 @@
-//! Changes of the configuration and of bridges, each decided once.
+//! Changes of the configuration, of bridges and of users, each decided once.
 
 use super::apply::Context;
 use super::bridge::{Bridge, SealedSecret};
@@ -13,7 +13,7 @@ pub enum ConfigureError {
     #[error("it exists already")]
     Exists,
     /// Nothing of the name exists.
-    #[error("there is no such bridge")]
+    #[error("there is nothing of that name")]
     Unknown,
     /// The generation that was to be replaced is not the present one.
     #[error("it was changed by somebody else meanwhile")]
@@ -27,8 +27,8 @@ pub enum ConfigureError {
     /// The newest secret of a bridge is not retired.
     #[error("it is the newest secret")]
     Newest,
-    /// The limit on bridges is reached.
-    #[error("the limit on bridges is reached")]
+    /// The limit on bridges or users is reached.
+    #[error("there are as many as there may be")]
     Full,
 }
 
@@ -93,6 +93,13 @@ impl Router {
                 }
                 Ok(())
             }
+            Command::PutAccount {
+                name,
+                expected,
+                sealed,
+                most,
+            } => self.put_account(name, expected, sealed, most),
+            Command::RemoveAccount { name } => self.remove_account(name, context),
             _ => Ok(()),
         }
     }

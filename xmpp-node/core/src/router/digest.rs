@@ -17,7 +17,7 @@ impl Router {
         hex(&outline)
     }
 
-    /// SHA-256 over what administrators set: cluster, domain, limits, bridges and their (sealed) secrets.
+    /// SHA-256 over what administrators set: cluster, domain, limits, bridges and users with their (sealed) secrets.
     ///
     /// # Panics
     /// Never: the tuple can be encoded.
@@ -28,7 +28,12 @@ impl Router {
             .iter()
             .map(|(domain, bridge)| (domain, &bridge.secrets))
             .collect();
-        let configuration = (&self.cluster, &self.domain, self.limits, bridges);
+        let users: Vec<_> = self
+            .accounts
+            .iter()
+            .map(|(name, account)| (name, &account.credentials))
+            .collect();
+        let configuration = (&self.cluster, &self.domain, self.limits, bridges, users);
         hex(&postcard::to_stdvec(&configuration).expect("the configuration can be encoded"))
     }
 }

@@ -11,11 +11,12 @@ pub struct Ledger {
     pub delivered: u64,
     /// Answered by one error at once.
     pub bounced: u64,
-    /// Answered by one error since the recipient did not come back within `detachTimeout`, or was removed.
+    /// Answered by one error since the recipient did not come back within `detachTimeout`, ended its session, or was removed.
     pub expired: u64,
-    /// Errors and results that could not be delivered, which no error may answer (RFC 6120, 8.3.1).
+    /// What could not be delivered and no error may answer: errors and results (RFC 6120, 8.3.1), and presence and headlines
+    /// for users who are away (RFC 6121, 8.5).
     pub discarded: u64,
-    /// Errors and results that the cluster itself wrote.
+    /// Errors and results that the cluster itself wrote, and further copies of what goes to several resources of a user.
     pub replies: u64,
     /// Of `replies`, those that found no one to take them.
     pub replies_dropped: u64,

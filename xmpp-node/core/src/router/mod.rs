@@ -5,7 +5,8 @@
 //! that applied index i therefore hold the same state at i, which [`Router::digest`] lets anybody check.
 //!
 //! Reading order: `batch`, `command` and `packing` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `names`
-//! (who serves which), `routing` (where a stanza goes), `configure`, `bridge` (names and secrets), `ledger` (the sums), `snapshot`.
+//! (who serves which), `routing` (where a stanza goes), `configure`, `bridge` (names and secrets), `accounts`, `clients` and `delivery`
+//! (users, their sessions, what is sent to them), `ledger` (the sums), `snapshot`.
 //!
 //! # Invariants
 //! 1. A command has an effect once: a node's commands carry consecutive request numbers, and only the next one is taken.
@@ -15,11 +16,14 @@
 //! 4. A name is served by at most one session, a session by at most one stream.
 //! 5. Nothing here grows without bound: see [`Limits`].
 
+mod accounts;
 mod apply;
 mod batch;
 mod bridge;
+mod clients;
 mod command;
 mod configure;
+mod delivery;
 mod digest;
 mod ledger;
 mod local;
@@ -36,15 +40,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use accounts::Account;
 pub use apply::{News, Refusal};
 pub use batch::{BatchBuilder, ChunkHeader, check_chunk};
 pub use bridge::{Bridge, SealedSecret};
-pub use command::{Command, Malformed};
+pub use command::{Command, Malformed, OnConflict};
 pub use configure::ConfigureError;
 pub use ledger::Ledger;
 pub use packing::StanzaPacker;
 pub use queue::{Item, Queue};
-pub use session::{Attachment, Newcomer, Session, SessionId};
+pub use session::{Attachment, Availability, Counted, Newcomer, Session, SessionId};
 
 /// Bounds of the replicated state. They are part of the state, since every node must decide alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +94,7 @@ pub struct Router {
     nodes: BTreeMap<u64, NodeRecord>,
     forgotten: Vec<Attachment>,
     bridges: BTreeMap<String, Bridge>,
+    accounts: BTreeMap<String, Account>,
     sessions: BTreeMap<SessionId, Session>,
     detached: BTreeSet<SessionId>,
     held: BTreeSet<SessionId>,
@@ -176,10 +182,9 @@ impl Router {
     /// Stanzas taken that still wait in a queue, counted in the queues themselves.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.sessions
-            .values()
-            .map(|session| session.queue.originals())
-            .sum()
+        let sessions = self.sessions.values().map(|session| &session.queue);
+        let offline = self.accounts.values().map(|account| &account.offline);
+        sessions.chain(offline).map(Queue::originals).sum()
     }
 
     /// Bytes that wait in all queues together, as [`Limits::state_bytes`] counts them.

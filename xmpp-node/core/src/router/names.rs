@@ -1,9 +1,10 @@
-//! Who serves a name: bind, resume, detach, take-over, end.
+//! Who serves a name: bind, resume, detach, take-over, end. What is different for clients is in `clients`.
 
 use super::apply::{Context, News, Refusal};
-use super::session::{Attachment, Newcomer, Session, SessionId};
+use super::session::{Attachment, Counted, Newcomer, Session, SessionId};
 use super::{Queue, Router};
 use crate::error::StanzaCondition;
+use crate::jid::Jid;
 
 impl Router {
     pub(super) fn bind(
@@ -15,7 +16,7 @@ impl Router {
     ) {
         let Some(bridge) = self
             .bridges
-            .get(domain)
+            .get_mut(domain)
             .filter(|bridge| bridge.accepts(generation))
         else {
             context.refuse(newcomer, Refusal::NotAuthorized);
@@ -30,7 +31,13 @@ impl Router {
             .session
             .and_then(|id| Some((id, self.sessions.get_mut(&id)?)));
         match holder {
-            None => self.serve(newcomer, domain.to_owned(), Queue::default(), context),
+            None => match Jid::from_normalized(domain) {
+                Ok(name) => {
+                    bridge.session = Some(newcomer.session);
+                    self.serve(newcomer, name, Queue::default(), context);
+                }
+                Err(_) => context.refuse(newcomer, Refusal::NotAuthorized),
+            },
             Some((id, held)) if held.attached.is_none() => self.succeed(id, newcomer, context),
             Some((_, held)) if held.newcomer.is_some() => {
                 context.refuse(newcomer, Refusal::Conflict);
@@ -47,23 +54,25 @@ impl Router {
     fn succeed(&mut self, holder: SessionId, newcomer: Newcomer, context: &mut Context<'_>) {
         if let Some(old) = self.sessions.remove(&holder) {
             self.detached.remove(&holder);
-            self.serve(newcomer, old.domain, old.queue.hand_over(), context);
+            if let Some(bridge) = self.bridges.get_mut(old.name.as_str()) {
+                bridge.session = Some(newcomer.session);
+            }
+            self.serve(newcomer, old.name, old.queue.hand_over(), context);
         }
     }
 
-    fn serve(
+    /// Begins a session; whoever has the name knows of it already.
+    pub(super) fn serve(
         &mut self,
         newcomer: Newcomer,
-        domain: String,
+        name: Jid,
         queue: Queue,
         context: &mut Context<'_>,
     ) {
-        if let Some(bridge) = self.bridges.get_mut(&domain) {
-            bridge.session = Some(newcomer.session);
-        }
         let session = Session {
-            domain,
+            name,
             managed: newcomer.managed,
+            counted: Counted::default(),
             epoch: 1,
             attached: Some(newcomer.at),
             stream: newcomer.request,
@@ -73,6 +82,7 @@ impl Router {
             queue,
             newcomer: None,
             unconfirmed: false,
+            availability: None,
         };
         self.sessions.insert(newcomer.session, session);
         context.news.push(News::Session(newcomer.session));
@@ -91,18 +101,20 @@ impl Router {
         at: Attachment,
         request: u64,
         id: SessionId,
-        domain: &str,
+        name: &str,
         generation: u32,
         h: u32,
         context: &mut Context<'_>,
     ) {
-        let accepted = self
-            .bridges
-            .get(domain)
-            .is_some_and(|bridge| bridge.accepts(generation));
+        let accepted = match self.bridges.get(name) {
+            Some(bridge) => bridge.accepts(generation),
+            None => self
+                .account_of(name)
+                .is_some_and(|account| account.generation() == generation),
+        };
         let decision = match self.sessions.get_mut(&id) {
             _ if !accepted => Err(Refusal::NotAuthorized),
-            Some(session) if session.domain == domain && session.managed => {
+            Some(session) if session.name.bare_str() == name && session.managed => {
                 session.position(h).map(|upto| (session, upto))
             }
             _ => Err(Refusal::ItemNotFound),
@@ -133,6 +145,7 @@ impl Router {
         self.held.remove(&id);
         self.detached.remove(&id);
         context.news.push(News::Session(id));
+        self.offer_after(id, context);
     }
 
     pub(super) fn detach(
@@ -181,6 +194,9 @@ impl Router {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
+        if session.is_client() && !session.managed {
+            return self.end_client(id, context);
+        }
         session.attached = None;
         session.since = context.stamp;
         session.unconfirmed = false;
@@ -211,7 +227,7 @@ impl Router {
         }
     }
 
-    /// A session is over: every stanza that waits for it is answered.
+    /// A bridge's session is over: every stanza that waits for it is answered.
     pub(super) fn end(
         &mut self,
         id: SessionId,
@@ -228,7 +244,7 @@ impl Router {
         }
         if let Some(bridge) = self
             .bridges
-            .get_mut(&session.domain)
+            .get_mut(session.name.as_str())
             .filter(|bridge| bridge.session == Some(id))
         {
             bridge.session = None;

@@ -1,4 +1,4 @@
-//! The replicated queue of one session: what waits to be written, or to be confirmed.
+//! The replicated queue of one session, or of a user who is away: what waits to be written, or to be confirmed.
 //!
 //! Positions count from 1 over the life of the session; `confirmed` is the last one that the peer proved to have. There is
 //! no second queue: a stream keeps a cursor into this one. Bounded by [`super::Limits`]: the stanzas of others by
@@ -38,6 +38,12 @@ impl Item {
     #[must_use]
     pub fn cost(&self) -> u64 {
         self.stanza.bytes.len() as u64 + OVERHEAD
+    }
+
+    /// The same with a copy of its text, so that it does not keep its whole batch in memory wherever it waits.
+    pub(super) fn unpinned(mut self) -> Self {
+        self.stanza.bytes = Bytes::copy_from_slice(&self.stanza.bytes);
+        self
     }
 }
 
@@ -98,7 +104,7 @@ pub struct Queue {
     confirmed: u64,
     cost: u64,
     originals: u64,
-    /// Items up to this entry no longer share memory with their batch. Not part of the state's identity.
+    /// Items up to this entry no longer share memory with their batch; those that came from another queue never do. Not part of the state's identity.
     unpinned: Unpinned,
 }
 
@@ -170,6 +176,17 @@ impl Queue {
         self.cost += item.cost();
         self.originals += u64::from(item.original);
         Arc::make_mut(&mut self.items).push_back(item);
+    }
+
+    /// Adds an item before those that were taken after it.
+    pub(super) fn insert_in_order(&mut self, item: Item) {
+        self.cost += item.cost();
+        self.originals += u64::from(item.original);
+        let place = |item: &Item| (item.index, item.offset);
+        let at = self
+            .items
+            .partition_point(|other| place(other) < place(&item));
+        Arc::make_mut(&mut self.items).insert(at, item);
     }
 
     /// Confirms all up to `position`; returns how many ledger items and bytes of cost that were.

@@ -5,9 +5,11 @@
 //! | a bridge's domain with a session, attached or waiting for its next stream | its queue; `resource-constraint` if it is full |
 //! | a bridge's domain without a session | `remote-server-timeout` (RFC 6120, 8.3.3.17) |
 //! | the XMPP domain itself | answered here: ping (XEP-0199), disco (XEP-0030); else `service-unavailable` |
+//! | a user below the XMPP domain | see `delivery` |
 //! | anything else | `remote-server-not-found`: there is no federation (RFC 6120, 8.3.3.16) |
 //!
-//! Errors and results that cannot be delivered are discarded, everything else is answered by one error (RFC 6120, 8.3.1).
+//! Errors and results that cannot be delivered are discarded, everything else is answered by one error (RFC 6120, 8.3.1); what
+//! RFC 6121 says must pass in silence if a user is away, is discarded too.
 
 use super::apply::{Context, News};
 use super::packing::Packed;
@@ -32,7 +34,7 @@ impl Router {
             return;
         }
         let Some(bridge) = self.bridges.get(to) else {
-            self.route_here(sender, to, &stanza, context);
+            self.route_here(sender, to, stanza, context);
             return;
         };
         let Some(recipient) = bridge.session else {
@@ -44,13 +46,18 @@ impl Router {
             );
             return;
         };
-        let item = Item {
-            stanza,
-            index: context.index,
-            offset: context.offset,
-            stamp: context.stamp,
-            original: true,
-        };
+        self.deliver(sender, recipient, stanza, context);
+    }
+
+    /// To the queue of a session, or back to the sender if that is full.
+    pub(super) fn deliver(
+        &mut self,
+        sender: SessionId,
+        recipient: SessionId,
+        stanza: Routed,
+        context: &mut Context<'_>,
+    ) {
+        let item = context.item(stanza, true);
         if let Err(item) = self.enqueue(recipient, item, context) {
             self.bounce(
                 sender,
@@ -61,35 +68,41 @@ impl Router {
         }
     }
 
-    /// A stanza to the XMPP domain itself, or to a name that we do not know.
+    /// A stanza to the XMPP domain itself, to a user below it, or to a name that we do not know.
     fn route_here(
         &mut self,
         sender: SessionId,
         to: &str,
-        stanza: &Routed,
+        stanza: Routed,
         context: &mut Context<'_>,
     ) {
         if to != self.domain {
-            self.bounce(
-                sender,
-                stanza,
-                StanzaCondition::RemoteServerNotFound,
-                context,
-            );
-            return;
+            let condition = StanzaCondition::RemoteServerNotFound;
+            return self.bounce(sender, &stanza, condition, context);
+        }
+        let Some(address) = stanza.to().and_then(|to| Jid::from_normalized(&to).ok()) else {
+            return self.route_own_presence(sender, &stanza, context);
+        };
+        if address.local().is_some() {
+            return self.route_to_user(sender, &address, stanza, context);
         }
         let components = self.bridges.keys().map(String::as_str);
-        match local::reply(stanza, &self.domain, components) {
+        match local::reply(&stanza, &self.domain, components) {
             Some(reply) => {
                 self.ledger.delivered += 1;
                 self.reply(sender, reply, context);
             }
-            None => self.bounce(sender, stanza, StanzaCondition::ServiceUnavailable, context),
+            None => self.bounce(
+                sender,
+                &stanza,
+                StanzaCondition::ServiceUnavailable,
+                context,
+            ),
         }
     }
 
     /// Answers a stanza that was never queued.
-    fn bounce(
+    pub(super) fn bounce(
         &mut self,
         sender: SessionId,
         stanza: &Routed,
@@ -131,7 +144,7 @@ impl Router {
         };
         self.ledger.expired += 1;
         let from = item.stanza.from().and_then(|from| Jid::parse(&from).ok());
-        let sender = from.and_then(|from| self.bridges.get(from.domain())?.session);
+        let sender = from.and_then(|from| self.session_of(&from));
         match sender {
             Some(sender) => {
                 self.reply(sender, reply, context);
@@ -145,15 +158,9 @@ impl Router {
         }
     }
 
-    fn reply(&mut self, to: SessionId, stanza: Routed, context: &mut Context<'_>) {
+    pub(super) fn reply(&mut self, to: SessionId, stanza: Routed, context: &mut Context<'_>) {
         self.ledger.replies += 1;
-        let item = Item {
-            stanza,
-            index: context.index,
-            offset: context.offset,
-            stamp: context.stamp,
-            original: false,
-        };
+        let item = context.item(stanza, false);
         if self.enqueue(to, item, context).is_err() {
             self.ledger.replies_dropped += 1;
         }
@@ -161,7 +168,22 @@ impl Router {
 
     /// Appends to a session's queue, or gives the item back if it is full. The cluster's own answers have as much room
     /// again as the stanzas of others, so that a full queue does not swallow them.
-    fn enqueue(
+    pub(super) fn enqueue(
+        &mut self,
+        to: SessionId,
+        item: Item,
+        context: &mut Context<'_>,
+    ) -> Result<(), Item> {
+        let share = share(&item);
+        let room = self.limits.state_bytes.saturating_mul(share);
+        if self.queued_bytes + item.cost() > room {
+            return Err(item);
+        }
+        self.move_to(to, item, context)
+    }
+
+    /// The same with what waited elsewhere before, and so is in the state already.
+    pub(super) fn move_to(
         &mut self,
         to: SessionId,
         item: Item,
@@ -171,11 +193,9 @@ impl Router {
         let Some(session) = self.sessions.get_mut(&to) else {
             return Err(item);
         };
-        let share = if item.original { 1 } else { 2 };
-        let cost = item.cost();
+        let (share, cost) = (share(&item), item.cost());
         let fits = (session.queue.len() as u64) < u64::from(limits.queue_stanzas) * share
-            && session.queue.cost() + cost <= limits.queue_bytes.saturating_mul(share)
-            && self.queued_bytes + cost <= limits.state_bytes.saturating_mul(share);
+            && session.queue.cost() + cost <= limits.queue_bytes.saturating_mul(share);
         if !fits {
             return Err(item);
         }
@@ -186,4 +206,9 @@ impl Router {
         }
         Ok(())
     }
+}
+
+/// How much of the limits is open to an item, in parts of them.
+fn share(item: &Item) -> u64 {
+    if item.original { 1 } else { 2 }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::Refusal;
 use super::queue::Queue;
+use crate::jid::Jid;
 
 /// Identity of a session, chosen at random by the node that binds it. Whoever knows it and the name's secret may resume
 /// the session, so it is never logged or shown.
@@ -59,10 +60,12 @@ pub struct Newcomer {
 /// A session. See the module documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// The domain it serves (`cb1.example.test`).
-    pub domain: String,
+    /// What it serves: a bridge's domain (`cb1.example.test`), or the full address of a client.
+    pub name: Jid,
     /// Whether its peer acknowledges by XEP-0198 (and so may resume), or is followed by pings.
     pub managed: bool,
+    /// Where the counters of XEP-0198 began.
+    pub counted: Counted,
     /// Raised by each resumption: what the leader decided about an earlier stream is told by it.
     pub epoch: u32,
     /// Where its stream is, `None` while it waits for one.
@@ -71,7 +74,7 @@ pub struct Session {
     pub stream: u64,
     /// Since when it is attached, or detached: the stamp of that entry, milliseconds since 1970.
     pub since: u64,
-    /// Stanzas taken from it: `h` of XEP-0198 is this modulo 2^32.
+    /// Stanzas taken from it.
     pub taken: u64,
     /// What waits for it.
     pub queue: Queue,
@@ -81,9 +84,37 @@ pub struct Session {
     pub newcomer: Option<Newcomer>,
     /// Its peer answers no ping, so delivery is counted when written.
     pub unconfirmed: bool,
+    /// Whether a client said that it is available (RFC 6121, 4.2); bridges never do.
+    pub availability: Option<Availability>,
+}
+
+/// Where a session stood when its peer enabled XEP-0198: both counters of the peer begin there, at 0. A component does so
+/// before anything flows, a client when it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Stanzas that had been taken from it.
+    pub taken: u64,
+    /// Position in the queue up to which had been written to it.
+    pub written: u64,
+}
+
+/// An available resource (RFC 6121, 4.2): what is sent to the user goes to the one of the highest priority, of several to the
+/// one that said so last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Availability {
+    /// Its priority; a resource below 0 gets only what is sent to its own address.
+    pub priority: i8,
+    /// Where in the log it said so: entry, and place in the entry.
+    pub place: (u64, u32),
 }
 
 impl Session {
+    /// Whether it is a client's; else it is a bridge's.
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        self.name.local().is_some()
+    }
+
     /// Whether the stream that request `stream` of `at` asked for is the one that serves this session now.
     #[must_use]
     pub fn is_served_by(&self, at: Attachment, stream: u64) -> bool {
@@ -96,16 +127,19 @@ impl Session {
     /// [`Refusal::HandledTooHigh`] if it was not sent so many; [`Refusal::ItemNotFound`] if it had confirmed more before,
     /// as what it lost since then is no longer there.
     pub(super) fn position(&self, h: u32) -> Result<u64, Refusal> {
-        let (confirmed, end) = (self.queue.confirmed(), self.queue.end());
-        let ahead = h.wrapping_sub(confirmed as u32);
-        let position = confirmed + u64::from(ahead);
-        if position <= end {
-            return Ok(position);
+        // What was written before the counters began has arrived, since the answer that began them did.
+        let base = self.counted.written;
+        let known = self.queue.confirmed().max(base);
+        let (handled, sent) = (known - base, self.queue.end() - base);
+        let ahead = h.wrapping_sub(handled as u32);
+        let upto = handled + u64::from(ahead);
+        if upto <= sent {
+            return Ok(base + upto);
         }
-        // Until the count has gone round, `h` is a position. From then on, with queues far shorter than half of its range,
+        // Until the count has gone round, `h` is what it says. From then on, with queues far shorter than half of its range,
         // it is behind if that is the shorter way.
-        let behind = match u32::try_from(end) {
-            Ok(_) => u64::from(h) < confirmed,
+        let behind = match u32::try_from(sent) {
+            Ok(_) => u64::from(h) < handled,
             Err(_) => ahead.cast_signed() < 0,
         };
         Err(if behind {
@@ -113,7 +147,7 @@ impl Session {
         } else {
             Refusal::HandledTooHigh {
                 h,
-                sent: end as u32,
+                sent: sent as u32,
             }
         })
     }
@@ -121,6 +155,6 @@ impl Session {
     /// `h` for its peer (XEP-0198).
     #[must_use]
     pub fn handled(&self) -> u32 {
-        self.taken as u32
+        (self.taken - self.counted.taken) as u32
     }
 }

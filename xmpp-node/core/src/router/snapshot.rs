@@ -1,7 +1,7 @@
 //! The whole state as bytes, written and read piece by piece.
 //!
 //! ```text
-//! version u8 | length of the outline u64 | outline (postcard) | text of all queued stanzas
+//! version u8 | length of the outline u64 | outline (postcard) | text of all queued stanzas: sessions, then users
 //! ```
 //! Integers are little-endian.
 
@@ -11,14 +11,16 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::bridge::Bridge;
+use super::accounts::Account;
+use super::bridge::{Bridge, SealedSecret};
 use super::command::Malformed;
 use super::ledger::Ledger;
-use super::queue::{ItemHead, Queue};
-use super::session::{Attachment, Newcomer, Session, SessionId};
+use super::queue::{Item, ItemHead, Queue};
+use super::session::{Attachment, Availability, Counted, Newcomer, Session, SessionId};
 use super::{Limits, NodeRecord, Router};
+use crate::jid::Jid;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// No stanza is longer: the bound of a reader that is given damaged lengths.
 const TEXT_BYTES: usize = 16 << 20;
 
@@ -33,13 +35,15 @@ pub(super) struct Outline {
     forgotten: Vec<Attachment>,
     bridges: BTreeMap<String, Bridge>,
     sessions: Vec<(SessionId, SessionOutline)>,
+    accounts: Vec<(String, AccountOutline)>,
     ledger: Ledger,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SessionOutline {
-    domain: String,
+    name: Jid,
     managed: bool,
+    counted: Counted,
     epoch: u32,
     attached: Option<Attachment>,
     stream: u64,
@@ -49,15 +53,24 @@ struct SessionOutline {
     carried: u64,
     newcomer: Option<Newcomer>,
     unconfirmed: bool,
+    availability: Option<Availability>,
     items: Vec<ItemHead>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct AccountOutline {
+    credentials: SealedSecret,
+    sessions: BTreeMap<String, SessionId>,
+    offline: Vec<ItemHead>,
 }
 
 impl Outline {
     pub(super) fn new(router: &Router) -> Self {
         let session = |(id, session): (&SessionId, &Session)| {
             let outline = SessionOutline {
-                domain: session.domain.clone(),
+                name: session.name.clone(),
                 managed: session.managed,
+                counted: session.counted,
                 epoch: session.epoch,
                 attached: session.attached,
                 stream: session.stream,
@@ -67,9 +80,18 @@ impl Outline {
                 carried: session.carried,
                 newcomer: session.newcomer,
                 unconfirmed: session.unconfirmed,
+                availability: session.availability,
                 items: session.queue.items().map(ItemHead::new).collect(),
             };
             (*id, outline)
+        };
+        let account = |(name, account): (&String, &Account)| {
+            let outline = AccountOutline {
+                credentials: account.credentials.clone(),
+                sessions: account.sessions.clone(),
+                offline: account.offline.items().map(ItemHead::new).collect(),
+            };
+            (name.clone(), outline)
         };
         Self {
             cluster: router.cluster.clone(),
@@ -80,6 +102,7 @@ impl Outline {
             forgotten: router.forgotten.clone(),
             bridges: router.bridges.clone(),
             sessions: router.sessions.iter().map(session).collect(),
+            accounts: router.accounts.iter().map(account).collect(),
             ledger: router.ledger,
         }
     }
@@ -98,9 +121,11 @@ impl Router {
         out.write_all(&[VERSION])?;
         out.write_all(&(outline.len() as u64).to_le_bytes())?;
         out.write_all(&outline)?;
-        self.sessions
-            .values()
-            .flat_map(|session| session.queue.items())
+        let sessions = self.sessions.values().map(|session| &session.queue);
+        let offline = self.accounts.values().map(|account| &account.offline);
+        sessions
+            .chain(offline)
+            .flat_map(Queue::items)
             .try_for_each(|item| out.write_all(&item.stanza.bytes))
     }
 
@@ -113,15 +138,11 @@ impl Router {
         let outline = read_outline(input)?;
         let mut sessions = BTreeMap::new();
         for (id, outline) in outline.sessions {
-            let mut items = VecDeque::with_capacity(outline.items.len());
-            for head in outline.items {
-                let text = read_text(input, head.len())?;
-                let item = head.item(text);
-                items.push_back(item.ok_or_else(|| malformed("bad stanza in snapshot"))?);
-            }
+            let items = read_items(input, outline.items)?;
             let session = Session {
-                domain: outline.domain,
+                name: outline.name,
                 managed: outline.managed,
+                counted: outline.counted,
                 epoch: outline.epoch,
                 attached: outline.attached,
                 stream: outline.stream,
@@ -131,8 +152,18 @@ impl Router {
                 carried: outline.carried,
                 newcomer: outline.newcomer,
                 unconfirmed: outline.unconfirmed,
+                availability: outline.availability,
             };
             sessions.insert(id, session);
+        }
+        let mut accounts = BTreeMap::new();
+        for (name, outline) in outline.accounts {
+            let account = Account {
+                credentials: outline.credentials,
+                sessions: outline.sessions,
+                offline: Queue::restore(0, read_items(input, outline.offline)?),
+            };
+            accounts.insert(name, account);
         }
         if input.read(&mut [0])? > 0 {
             return Err(malformed("snapshot has a tail"));
@@ -146,10 +177,9 @@ impl Router {
         };
         let detached = with(|session| session.attached.is_none());
         let held = with(|session| session.newcomer.is_some());
-        let queued_bytes = sessions
-            .values()
-            .map(|session: &Session| session.queue.cost())
-            .sum();
+        let queues = sessions.values().map(|session: &Session| &session.queue);
+        let offline = accounts.values().map(|account: &Account| &account.offline);
+        let queued_bytes = queues.chain(offline).map(Queue::cost).sum();
         Ok(Self {
             cluster: outline.cluster,
             domain: outline.domain,
@@ -158,6 +188,7 @@ impl Router {
             nodes: outline.nodes,
             forgotten: outline.forgotten,
             bridges: outline.bridges,
+            accounts,
             sessions,
             detached,
             held,
@@ -181,6 +212,16 @@ fn read_outline(input: &mut dyn Read) -> io::Result<Outline> {
         Ok((outline, [])) => Ok(outline),
         Ok(_) | Err(_) => Err(malformed("unreadable snapshot")),
     }
+}
+
+fn read_items(input: &mut dyn Read, heads: Vec<ItemHead>) -> io::Result<VecDeque<Item>> {
+    let mut items = VecDeque::with_capacity(heads.len());
+    for head in heads {
+        let text = read_text(input, head.len())?;
+        let item = head.item(text);
+        items.push_back(item.ok_or_else(|| malformed("bad stanza in snapshot"))?);
+    }
+    Ok(items)
 }
 
 fn read_text(input: &mut dyn Read, len: usize) -> io::Result<Bytes> {

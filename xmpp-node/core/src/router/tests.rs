@@ -1,6 +1,7 @@
 //! Tests of the router: one file a group of rules, the simulation last.
 
 mod bridges;
+mod clients;
 mod expiry;
 mod limits;
 mod log;
@@ -47,10 +48,13 @@ pub(super) fn pack(session: SessionId, stream: u64, texts: &[&str]) -> [Bytes; 2
     let mut packer = StanzaPacker::default();
     for text in texts {
         let stanza = stanza(text);
-        let to = stanza
-            .to
-            .as_ref()
-            .map_or(String::new(), |to| to.domain().to_owned());
+        let to = match &stanza.to {
+            Some(to) => to.domain(),
+            None if stanza.to_fault.is_some() => "",
+            // What a client says of itself.
+            None => DOMAIN,
+        };
+        let to = to.to_owned();
         packer.push(&stanza, &to, stanza.reject());
     }
     let (command, raw) = packer.finish(session, stream);
@@ -204,7 +208,7 @@ impl Harness {
             node,
             &Command::Resume {
                 session: id(session),
-                domain: &domain,
+                name: &domain,
                 generation: 1,
                 h,
             },
@@ -318,11 +322,17 @@ pub(super) fn check(router: &Router) {
         assert!(session.attached.is_none_or(newest), "its node is there");
         let newcomer = session.newcomer.map(|newcomer| newcomer.at);
         assert!(newcomer.is_none_or(newest), "who waits is there");
-        assert!(names.insert(&session.domain), "a name has one session");
-        let bridge = router
-            .bridge(&session.domain)
-            .expect("a session has a bridge");
-        assert_eq!(bridge.session, Some(id), "the name's session is this one");
+        assert!(names.insert(&session.name), "a name has one session");
+        let holder = if session.is_client() {
+            let account = router.account(session.name.local().expect("a client's"));
+            let account = account.expect("a session has a user");
+            let resource = session.name.resource().expect("a resource");
+            account.sessions.get(resource).copied()
+        } else {
+            let bridge = router.bridge(session.name.as_str());
+            bridge.expect("a session has a bridge").session
+        };
+        assert_eq!(holder, Some(id), "the name's session is this one");
         let queue = &session.queue;
         let cost: u64 = queue.after(0).map(Item::cost).sum();
         let originals = queue.after(0).filter(|item| item.original).count() as u64;
@@ -336,12 +346,50 @@ pub(super) fn check(router: &Router) {
         if session.attached.is_none() {
             detached.push((id, session.epoch));
             assert_eq!(session.newcomer, None, "a free name is given at once");
+            assert!(
+                session.managed || !session.is_client(),
+                "nobody can resume it"
+            );
         }
         held.extend(
             session
                 .newcomer
                 .map(|newcomer| (id, session.epoch, newcomer.session)),
         );
+    }
+    for (name, account) in router.accounts() {
+        for (resource, id) in &account.sessions {
+            let session = router.session(*id).expect("a resource has a session");
+            assert_eq!(session.name.as_str(), format!("{name}@{DOMAIN}/{resource}"));
+        }
+        let offline = &account.offline;
+        assert!(offline.len() as u64 <= 2 * u64::from(limits.queue_stanzas));
+        assert!(offline.cost() <= 2 * limits.queue_bytes);
+        assert!(
+            offline.after(0).all(|item| item.original),
+            "only what was taken waits"
+        );
+        let available = |id: &SessionId| {
+            let session = router.session(*id).expect("checked above");
+            session
+                .availability
+                .is_some_and(|found| found.priority >= 0)
+        };
+        let busy = |id: &SessionId| {
+            router
+                .session(*id)
+                .is_some_and(|session| !session.queue.is_empty())
+        };
+        let mut there = account
+            .sessions
+            .values()
+            .filter(|id| available(id))
+            .peekable();
+        assert!(
+            offline.is_empty() || there.peek().is_none() || there.any(busy),
+            "what waits for a user who is there comes with the next confirmation"
+        );
+        bytes += offline.cost();
     }
     assert_eq!(router.queued_bytes(), bytes);
     assert!(bytes <= limits.state_bytes.saturating_mul(2));
@@ -350,7 +398,9 @@ pub(super) fn check(router: &Router) {
     for (domain, bridge) in router.bridges() {
         let served = bridge.session.map(|id| router.session(id));
         assert!(
-            served.is_none_or(|session| session.is_some_and(|session| session.domain == domain)),
+            served.is_none_or(
+                |session| session.is_some_and(|session| session.name.as_str() == domain)
+            ),
             "a name's session serves it"
         );
         assert!((1..=2).contains(&bridge.secrets.len()));

@@ -7,8 +7,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Kind, put_attribute};
 use crate::error::StanzaCondition;
 use crate::ns;
-use crate::tag::{Name, Piece, Pieces, TagReader, checked, namespace_of};
-use crate::text::escape;
+use crate::tag::{Name, Piece, Pieces, TagReader, checked, is_empty_tag, namespace_of};
+use crate::text::{escape, unescape_text};
 
 /// A stanza as it stands in the log and in queues: `bytes[..tag_len]` is the start tag, the rest is
 /// content and end tag.
@@ -63,6 +63,42 @@ impl Routed {
             name.local,
             namespace_of(child, self.start_tag(), name.prefix),
         ))
+    }
+
+    /// The value of an attribute of the first child element, unescaped.
+    pub fn payload_attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        let child = Pieces::new(checked(self.parts().1)).find_map(|piece| match piece {
+            Piece::Start(tag) => Some(Some(tag)),
+            Piece::End => Some(None),
+            Piece::Text(_) | Piece::CData(_) => None,
+        })??;
+        let attribute = TagReader::new(child).ok()?.find(|found| found.is(name))?;
+        Some(attribute.value())
+    }
+
+    /// The first piece of character data in the first child of this name that has the stream's namespace; `None` if there is
+    /// no such child, or it begins with anything else.
+    pub fn child_text(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut pieces = Pieces::new(checked(self.parts().1));
+        let mut depth = 0_usize;
+        while let Some(piece) = pieces.next() {
+            match piece {
+                Piece::Start(tag) => {
+                    let found = TagReader::new(tag).ok()?.name();
+                    let inherited = namespace_of(tag, self.start_tag(), found.prefix).is_none();
+                    if depth == 0 && found.local == name && inherited {
+                        return match pieces.next()? {
+                            Piece::Text(raw) => Some(unescape_text(raw)),
+                            Piece::Start(_) | Piece::End | Piece::CData(_) => None,
+                        };
+                    }
+                    depth += usize::from(!is_empty_tag(tag.as_bytes()));
+                }
+                Piece::End => depth = depth.checked_sub(1)?,
+                Piece::Text(_) | Piece::CData(_) => {}
+            }
+        }
+        None
     }
 
     /// The one error that answers this stanza: addresses swapped, `id` kept, children not copied

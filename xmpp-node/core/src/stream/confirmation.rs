@@ -1,4 +1,4 @@
-//! How a stream learns what its peer has: by `<r/>` and `<a/>` (XEP-0198), or, from a plain XEP-0114 component, by an
+//! How a stream learns what its peer has: by `<r/>` and `<a/>` (XEP-0198), or, from a plain component or client, by an
 //! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
 //!
 //! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
@@ -51,6 +51,8 @@ pub struct Confirmation {
     mode: Mode,
     written: u64,
     confirmed: u64,
+    /// Position at which the peer's counter was 0.
+    base: u64,
     outstanding: Option<Question>,
     asked: Option<Duration>,
     questions: u64,
@@ -66,6 +68,7 @@ impl Confirmation {
             mode,
             written: confirmed,
             confirmed,
+            base: 0,
             outstanding: None,
             asked: None,
             questions: 0,
@@ -78,6 +81,20 @@ impl Confirmation {
     #[must_use]
     pub fn with_silence(self, silence: Duration) -> Self {
         Self { silence, ..self }
+    }
+
+    /// The same where the peer's counter was 0 at position `base` of the queue, not at its beginning.
+    #[must_use]
+    pub fn with_base(self, base: u64) -> Self {
+        Self { base, ..self }
+    }
+
+    /// The peer counts what is written from now on (XEP-0198, 3).
+    pub fn manage(&mut self) {
+        self.mode = Mode::Managed;
+        self.base = self.written;
+        self.outstanding = None;
+        self.unconfirmed = false;
     }
 
     /// How the peer confirms.
@@ -205,18 +222,20 @@ impl Confirmation {
     /// The number of stanzas sent, modulo 2^32, if `h` is more than that (XEP-0198, 4).
     pub fn acknowledged(&mut self, h: u32) -> Result<Option<u64>, u32> {
         self.outstanding = None;
-        let step = u64::from(h.wrapping_sub(self.confirmed as u32));
-        if self.confirmed + step > self.written {
+        // Whatever the peer counts, it has read what came before it began.
+        let known = self.confirmed.max(self.base);
+        let handled = known - self.base;
+        let step = u64::from(h.wrapping_sub(handled as u32));
+        if known + step > self.written {
             // An acknowledgement older than one that we have is late, not wrong.
-            let late =
-                u64::from((self.confirmed as u32).wrapping_sub(h)) <= self.confirmed.min(1 << 16);
+            let late = u64::from((handled as u32).wrapping_sub(h)) <= handled.min(1 << 16);
             return if late {
                 Ok(None)
             } else {
-                Err(self.written as u32)
+                Err((self.written - self.base) as u32)
             };
         }
-        Ok(self.confirm(self.confirmed + step))
+        Ok(self.confirm(known + step))
     }
 
     fn confirm(&mut self, position: u64) -> Option<u64> {

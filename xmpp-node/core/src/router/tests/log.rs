@@ -235,7 +235,7 @@ proptest! {
         cluster.bind(2, 2, "b", true);
         let mut pieces = Vec::new();
         pieces.extend(pack(id(1), a, &[&message("a", "b", "m1"), &message("a", "x", "m2")]));
-        pieces.push(Command::Resume { session: id(2), domain: "b.example.test", generation: 1, h: 1 }.encode());
+        pieces.push(Command::Resume { session: id(2), name: "b.example.test", generation: 1, h: 1 }.encode());
         pieces.push(Command::Detach { session: id(1), stream: a, closed: false }.encode());
         pieces.push(Command::Bind { session: id(3), domain: "a.example.test", generation: 1, managed: false }.encode());
         pieces.push(Command::RemoveBridge { domain: "b.example.test" }.encode());

@@ -93,7 +93,7 @@ fn a_resumption_needs_a_secret_that_is_still_valid() {
             3,
             &Command::Resume {
                 session: id(1),
-                domain,
+                name: domain,
                 generation,
                 h: 0,
             },

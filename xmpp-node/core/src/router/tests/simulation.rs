@@ -1,5 +1,5 @@
-//! A seeded simulation: nodes with their pending commands, a log that takes chunks in any order, components that come and
-//! go, three replicas. Everything random comes from the seed, so a failure can be repeated.
+//! A seeded simulation: nodes with their pending commands, a log that takes chunks in any order, components and clients that come
+//! and go, three replicas. Everything random comes from the seed, so a failure can be repeated.
 //!
 //! | File | Is |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | `faults` | what goes wrong |
 //! | `nodes` | a node: pending commands, chunks, its replica, crash and start |
 //! | `connections` | a node's end of a stream, as `connection/serving.rs` of the server has it |
-//! | `peers` | a component, plain or with XEP-0198 |
+//! | `peers` | a component or a client, plain or with XEP-0198 |
 //! | `oracle` | what must hold, checked after each entry, each read and each acknowledgement |
 //!
 //! `XMPP_SIM_SEEDS=n` runs n seeds, from `XMPP_SIM_SEED` on (1 if it is not set).

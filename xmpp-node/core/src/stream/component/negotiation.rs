@@ -111,7 +111,10 @@ pub(super) fn refused(
             out.push(Action::Write(failed("item-not-found")));
             Ok(State::AwaitManagement { peer, generation })
         }
-        Refusal::NotAuthorized => Err(StreamError::new(StreamCondition::NotAuthorized)),
+        // Only clients have resources.
+        Refusal::NotAuthorized | Refusal::TooManyResources => {
+            Err(StreamError::new(StreamCondition::NotAuthorized))
+        }
         Refusal::Conflict => Err(StreamError::new(StreamCondition::Conflict)),
         Refusal::HandledTooHigh { h, sent } => Err(handled_too_high(h, sent)),
     }

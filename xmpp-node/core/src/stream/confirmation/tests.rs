@@ -199,3 +199,26 @@ fn only_the_answer_to_the_ping_that_is_outstanding_confirms() {
     );
     assert_eq!(plain.answered(3), Some(3));
 }
+
+#[test]
+fn xep_0198_3_a_peer_that_enables_later_counts_from_there() {
+    let mut confirmation = Confirmation::new(Mode::Plain, 0);
+    confirmation.wrote(5);
+    confirmation.manage();
+    assert_eq!(confirmation.mode(), Mode::Managed);
+    confirmation.wrote(8);
+    assert_eq!(confirmation.acknowledged(4), Err(3));
+    // Even nothing counted says that it read the answer, and so what was before it.
+    assert_eq!(confirmation.acknowledged(0), Ok(Some(5)));
+    assert_eq!(confirmation.acknowledged(2), Ok(Some(7)));
+    assert_eq!(confirmation.acknowledged(1), Ok(None));
+    assert_eq!(confirmation.acknowledged(3), Ok(Some(8)));
+}
+
+#[test]
+fn a_resumed_stream_counts_from_where_the_session_began_to() {
+    let mut confirmation = Confirmation::new(Mode::Managed, 3).with_base(5);
+    confirmation.wrote(7);
+    assert_eq!(confirmation.acknowledged(3), Err(2));
+    assert_eq!(confirmation.acknowledged(1), Ok(Some(6)));
+}

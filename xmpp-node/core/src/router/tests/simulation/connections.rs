@@ -1,4 +1,4 @@
-//! A stream between a component and a node, and what the node does with it.
+//! A stream between a component or a client and a node, and what the node does with it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::*;
 use super::Rng;
 use super::nodes::Node;
+use super::peers::Peer;
 use crate::stream::confirmation::{Confirmation, Mode};
 
 /// What is on its way to the component.
@@ -15,6 +16,8 @@ pub(super) enum ToPeer {
     /// It is resumed; so many stanzas were handled before.
     Resumed(u32),
     Failed,
+    /// What follows is counted, for this session.
+    Enabled(SessionId),
     Stanza(Item),
     /// `<r/>`, or a ping of this number.
     Ask(Option<u64>),
@@ -27,6 +30,8 @@ pub(super) enum ToNode {
     Stanza(String),
     Acknowledge(u32),
     Pong(u64),
+    /// `<enable/>`
+    Enable,
     /// `</stream:stream>`
     Close,
 }
@@ -40,6 +45,8 @@ enum State {
         stream: u64,
         confirmation: Box<Confirmation>,
         told: u64,
+        /// The request that asks for XEP-0198 is under way: nothing is written until it is applied.
+        enabling: bool,
     },
 }
 
@@ -52,7 +59,7 @@ pub(super) struct Connection {
     pub(super) open: bool,
     /// Steps for which the node does not get to reading.
     pub(super) stalled: usize,
-    domain: String,
+    name: String,
     managed: bool,
     session: SessionId,
     state: State,
@@ -63,22 +70,30 @@ impl Connection {
     /// A component proved its secret and asks for a session, or for its old one.
     pub(super) fn new(
         node: (usize, &mut Node),
-        domain: &str,
-        managed: bool,
+        peer: &Peer,
         fresh: SessionId,
         resume: Option<(SessionId, u32)>,
     ) -> Self {
         let (number, node) = node;
+        let (name, managed) = (peer.address(), peer.managed);
         let request = node.propose(&match resume {
             Some((session, h)) => Command::Resume {
                 session,
-                domain,
+                name: &name,
                 generation: 1,
                 h,
             },
+            None if peer.client => Command::BindResource {
+                session: fresh,
+                account: &peer.name,
+                generation: 1,
+                resource: "r",
+                on_conflict: OnConflict::Replace,
+                most: 1,
+            },
             None => Command::Bind {
                 session: fresh,
-                domain,
+                domain: &name,
                 generation: 1,
                 managed,
             },
@@ -91,8 +106,8 @@ impl Connection {
             to_node: VecDeque::new(),
             open: true,
             stalled: 0,
-            domain: domain.to_owned(),
-            managed,
+            name,
+            managed: managed && (!peer.client || resume.is_some()),
             session,
             state: State::Asked {
                 request,
@@ -128,7 +143,7 @@ impl Connection {
         let Some(session) = served else {
             let holder = node
                 .replica
-                .bridge(&self.domain)
+                .bridge(&self.name)
                 .and_then(|bridge| bridge.session);
             let newcomer = holder
                 .and_then(|holder| node.replica.session(holder))
@@ -151,12 +166,14 @@ impl Connection {
             true => ToPeer::Resumed(session.handled()),
             false => ToPeer::Bound(self.session),
         });
-        let confirmation = Box::new(Confirmation::new(mode, session.queue.confirmed()));
+        let confirmation = Confirmation::new(mode, session.queue.confirmed());
+        let confirmation = Box::new(confirmation.with_base(session.counted.written));
         let told = session.taken;
         self.state = State::Bound {
             stream: request,
             confirmation,
             told,
+            enabling: false,
         };
         true
     }
@@ -166,6 +183,7 @@ impl Connection {
         let State::Bound {
             stream,
             ref mut confirmation,
+            ref mut enabling,
             ..
         } = self.state
         else {
@@ -193,14 +211,21 @@ impl Connection {
                         .expect("no more than was sent")
                         .or(upto);
                 }
+                ToNode::Enable => {
+                    submit(node, session, stream, &mut stanzas);
+                    let written = confirmation.written();
+                    node.propose(&Command::Enable {
+                        session,
+                        stream,
+                        written,
+                    });
+                    *enabling = true;
+                }
                 ToNode::Pong(number) => upto = confirmation.answered(number).or(upto),
                 ToNode::Close => closed = true,
             }
         }
-        if !stanzas.is_empty() {
-            let texts: Vec<&str> = stanzas.iter().map(String::as_str).collect();
-            node.push(pack(session, stream, &texts));
-        }
+        submit(node, session, stream, &mut stanzas);
         if let Some(upto) = upto {
             node.propose(&Command::Acknowledge {
                 session,
@@ -224,6 +249,7 @@ impl Connection {
             stream,
             ref mut confirmation,
             ref mut told,
+            ref mut enabling,
         } = self.state
         else {
             return true;
@@ -232,6 +258,17 @@ impl Connection {
         let Some(session) = session.filter(|session| session.is_served_by(self.at, stream)) else {
             return false;
         };
+        if *enabling {
+            if !session.managed {
+                return true;
+            }
+            confirmation.manage();
+            *told = session.taken;
+            (self.managed, *enabling) = (true, false);
+            self.to_peer.push_back(ToPeer::Enabled(self.session));
+            // As an answer to all that was taken between the two.
+            self.to_peer.push_back(ToPeer::Answer(session.handled()));
+        }
         let cursor = confirmation.written();
         let items: Vec<Item> = session
             .queue
@@ -271,6 +308,15 @@ impl Connection {
             closed,
         });
         false
+    }
+}
+
+/// Hands stanzas on that were read.
+fn submit(node: &mut Node, session: SessionId, stream: u64, stanzas: &mut Vec<String>) {
+    if !stanzas.is_empty() {
+        let texts: Vec<&str> = stanzas.iter().map(String::as_str).collect();
+        node.push(pack(session, stream, &texts));
+        stanzas.clear();
     }
 }
 

@@ -1,9 +1,9 @@
-//! What goes wrong: nodes that crash or fall behind, chunks that are lost, components that break off, end or crash.
+//! What goes wrong: nodes that crash or fall behind, chunks that are lost, components and clients that break off, end or crash.
 
 use super::super::*;
 use super::connections::ToNode;
 use super::nodes::Node;
-use super::world::World;
+use super::world::{World, put_account};
 
 impl World {
     /// One of all that may go wrong.
@@ -28,7 +28,13 @@ impl World {
             75..90 => self.lose(peer, true),
             90..97 => self.close(peer),
             _ if self.nodes[node].up => {
-                let domain = self.peers[peer].domain();
+                let domain = self.peers[peer].address();
+                if self.peers[peer].client {
+                    let name = self.peers[peer].name.clone();
+                    self.nodes[node].propose(&Command::RemoveAccount { name: &name });
+                    self.nodes[node].propose(&put_account(&name));
+                    return;
+                }
                 self.nodes[node].propose(&Command::RemoveBridge { domain: &domain });
                 self.nodes[node].propose(&Command::PutBridge {
                     domain: &domain,

@@ -7,6 +7,7 @@ use super::super::*;
 use crate::router::batch::open_batch;
 use crate::router::command::next_command;
 use crate::router::packing::next_stanza;
+use crate::stanza::Kind;
 
 /// What became of one accepted stanza.
 #[derive(Debug, Default)]
@@ -23,6 +24,10 @@ pub(super) struct Sums {
     resumed: u64,
     taken_over: u64,
     skipped: u64,
+    /// Stanzas that waited for a user who was away.
+    stored: u64,
+    /// Sessions of clients whose end left something for the next one.
+    redirected: u64,
 }
 
 impl Sums {
@@ -35,10 +40,19 @@ impl Sums {
         self.resumed += other.resumed;
         self.taken_over += other.taken_over;
         self.skipped += other.skipped;
+        self.stored += other.stored;
+        self.redirected += other.redirected;
     }
 
     pub(super) fn check_that_everything_happened(&self) {
-        let all = [self.repeats, self.resumed, self.taken_over, self.skipped];
+        let all = [
+            self.repeats,
+            self.resumed,
+            self.taken_over,
+            self.skipped,
+            self.stored,
+            self.redirected,
+        ];
         assert!(
             all.iter().chain(&self.ledger).all(|sum| *sum > 10),
             "{self:?}"
@@ -78,9 +92,10 @@ fn number(item: &Item) -> u64 {
     id.parse().unwrap_or_else(|_| panic!("unknown stanza {id}"))
 }
 
-fn domain(address: Option<std::borrow::Cow<'_, str>>) -> String {
+/// A bridge's domain or a user's bare address: what order holds for.
+fn party(address: Option<std::borrow::Cow<'_, str>>) -> String {
     let address = address.unwrap_or_default();
-    address.rsplit('@').next().unwrap_or_default().to_owned()
+    address.split('/').next().unwrap_or_default().to_owned()
 }
 
 impl Oracle {
@@ -92,8 +107,10 @@ impl Oracle {
             .expect("readable");
         check(&self.router);
         self.digests.push(self.router.digest());
-        for (_, session) in self.router.sessions() {
-            for item in session.queue.after(0).filter(|item| item.index == index) {
+        let sessions = self.router.sessions().map(|(_, session)| &session.queue);
+        let users = self.router.accounts().map(|(_, account)| &account.offline);
+        for queue in sessions.chain(users) {
+            for item in queue.after(0).filter(|item| item.index == index) {
                 let old = self.places.insert((index, item.offset), short(item));
                 assert_eq!(old, None, "two stanzas at place {index}-{}", item.offset);
             }
@@ -149,6 +166,9 @@ impl Oracle {
         | Command::Unconfirmed {
             session, stream, ..
         }
+        | Command::Enable {
+            session, stream, ..
+        }
         | Command::Keep { session, stream } = *command
             // The first sign of a new start detaches what the start before had, whatever it says.
             && before.node(header.node).is_some_and(|node| node.incarnation == header.incarnation)
@@ -177,17 +197,17 @@ impl Oracle {
                         self.sums.resumed += 1;
                         assert_eq!(new.carried, new.queue.end(), "repeats are known as such");
                     }
-                    self.confirmed(&old.domain, &items);
+                    self.confirmed(old.name.bare_str(), &items);
                 }
                 // The name's next session has the queue, and nothing of it is lost.
                 None if self
                     .single
-                    .bridge(&old.domain)
+                    .bridge(old.name.as_str())
                     .is_some_and(|bridge| bridge.session.is_some()) =>
                 {
                     let bridge = self
                         .single
-                        .bridge(&old.domain)
+                        .bridge(old.name.as_str())
                         .and_then(|bridge| bridge.session);
                     let next = bridge
                         .and_then(|id| self.single.session(id))
@@ -204,9 +224,15 @@ impl Oracle {
                         assert_eq!((old.attached, old.epoch), (None, epoch), "it waits still");
                     }
                     let lost = old.queue.after(0).filter(|item| !item.original).count();
+                    self.sums.redirected += u64::from(old.is_client() && lost < old.queue.len());
                     self.replies_lost += lost as u64;
                 }
             }
+        }
+        for (name, account) in self.single.accounts() {
+            let waited = before.account(name).map_or(0, |old| old.offline.len());
+            let stored = account.offline.len().saturating_sub(waited);
+            self.sums.stored += stored as u64;
         }
         let commands = self.commands;
         for (_, session) in self.single.sessions() {
@@ -227,9 +253,12 @@ impl Oracle {
             let stanza = next_stanza(own, &mut packed).expect("readable").stanza;
             let id = stanza.id().unwrap_or_default().into_owned();
             let number: u64 = id.parse().expect("a number");
-            let old = self.accepted.insert(number, Outcome::default());
+            let mut outcome = Outcome::default();
+            // What a client says of itself, the cluster itself takes.
+            outcome.delivered += u32::from(stanza.kind == Kind::Presence);
+            let old = self.accepted.insert(number, outcome);
             assert!(old.is_none(), "stanza {number} was accepted twice");
-            let pair = (domain(stanza.from()), domain(stanza.to()));
+            let pair = (party(stanza.from()), party(stanza.to()));
             let last = self.accepted_last.insert(pair.clone(), number);
             assert!(last < Some(number), "{pair:?}: {last:?} before {number}");
         }
@@ -270,7 +299,7 @@ impl Oracle {
             super::super::text(item).ends_with("<body>text</body></message>"),
             "whole"
         );
-        let (number, sender) = (number(item), domain(item.stanza.from()));
+        let (number, sender) = (number(item), party(item.stanza.from()));
         let last = self.stream_last.insert((stream, sender.clone()), number);
         assert!(
             last < Some(number),

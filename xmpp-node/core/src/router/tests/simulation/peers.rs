@@ -1,4 +1,6 @@
-//! A component: sends numbered stanzas, reads, answers questions, loses its connection, crashes, comes back.
+//! A component or a client: sends numbered stanzas, reads, answers questions, loses its connection, crashes, comes back.
+//!
+//! A client says that it is available, and enables XEP-0198 if it uses it, on a stream that is bound already.
 
 use std::collections::VecDeque;
 
@@ -10,11 +12,16 @@ use super::oracle::Oracle;
 pub(super) struct Peer {
     pub(super) name: String,
     pub(super) managed: bool,
+    pub(super) client: bool,
     /// The node that it connects to next.
     pub(super) node: usize,
     /// Its stream, by number.
     pub(super) stream: Option<u64>,
     bound: bool,
+    /// A client has yet to say that it is available.
+    pub(super) silent: bool,
+    /// Its stanzas are counted from here on.
+    counts: bool,
     /// What it can resume, and how much of that session it has read.
     pub(super) session: Option<SessionId>,
     pub(super) received: u32,
@@ -24,13 +31,16 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(name: &str, managed: bool) -> Self {
+    pub(super) fn new(name: &str, managed: bool, client: bool) -> Self {
         Self {
             name: name.to_owned(),
             managed,
+            client,
             node: 0,
             stream: None,
             bound: false,
+            silent: false,
+            counts: false,
             session: None,
             received: 0,
             unacknowledged: VecDeque::new(),
@@ -38,14 +48,25 @@ impl Peer {
         }
     }
 
-    pub(super) fn domain(&self) -> String {
-        format!("{}.{DOMAIN}", self.name)
+    /// Its domain, or its bare address.
+    pub(super) fn address(&self) -> String {
+        let sign = if self.client { '@' } else { '.' };
+        format!("{}{sign}{DOMAIN}", self.name)
+    }
+
+    /// What stands as `from` in its stanzas.
+    pub(super) fn full_address(&self) -> String {
+        match self.client {
+            true => self.address() + "/r",
+            false => self.address(),
+        }
     }
 
     /// Loses its stream, and by a crash all that it knew.
     pub(super) fn lose(&mut self, crash: bool) {
         self.stream = None;
         self.bound = false;
+        self.counts = false;
         if crash {
             self.session = None;
         }
@@ -56,7 +77,7 @@ impl Peer {
         if !self.bound || self.unacknowledged.len() > 20 {
             return false;
         }
-        if self.managed {
+        if self.counts {
             self.unacknowledged.push_back((number, text.clone()));
         }
         connection.to_node.push_back(ToNode::Stanza(text));
@@ -78,13 +99,23 @@ impl Peer {
             match message {
                 ToPeer::Bound(session) => {
                     self.bound = true;
-                    self.session = self.managed.then_some(session);
+                    self.silent = self.client;
+                    self.counts = self.managed && !self.client;
+                    self.session = self.counts.then_some(session);
                     (self.received, self.acknowledged) = (0, 0);
+                    if self.client && self.managed {
+                        self.enable(connection, rng);
+                    }
                     // Nobody knows what became of them; a component that repeats them might double them.
                     self.unacknowledged.clear();
                 }
+                ToPeer::Enabled(session) => {
+                    self.session = Some(session);
+                    self.received = 0;
+                }
                 ToPeer::Resumed(h) => {
                     self.bound = true;
+                    self.counts = true;
                     self.handled(h, oracle);
                     for (_, text) in &self.unacknowledged {
                         connection.to_node.push_back(ToNode::Stanza(text.clone()));
@@ -96,7 +127,7 @@ impl Peer {
                 }
                 ToPeer::Stanza(item) => {
                     self.received = self.received.wrapping_add(1);
-                    oracle.read(&self.domain(), self.session, stream, &item);
+                    oracle.read(&self.address(), self.session, stream, &item);
                 }
                 ToPeer::Ask(None) => {
                     connection
@@ -108,6 +139,28 @@ impl Peer {
             }
         }
         true
+    }
+
+    /// Asks for XEP-0198: at once, or when it sends its first stanza has to tell the two counters apart.
+    fn enable(&mut self, connection: &mut Connection, rng: &mut Rng) {
+        if !rng.chance(300) {
+            connection.to_node.push_back(ToNode::Enable);
+            self.counts = true;
+        }
+    }
+
+    /// Says that it is available; returns whether it did.
+    pub(super) fn appear(&mut self, connection: &mut Connection, number: u64) -> bool {
+        let text = format!("<presence from='{}' id='{number}'/>", self.full_address());
+        let sent = self.send(connection, number, text);
+        if sent {
+            self.silent = false;
+            if self.managed && !self.counts {
+                connection.to_node.push_back(ToNode::Enable);
+                self.counts = true;
+            }
+        }
+        sent
     }
 
     fn handled(&mut self, h: u32, oracle: &Oracle) {
@@ -123,6 +176,6 @@ impl Peer {
 
     /// Whether nothing is left to do.
     pub(super) fn rests(&self) -> bool {
-        self.bound && self.unacknowledged.is_empty()
+        self.bound && !self.silent && self.unacknowledged.is_empty()
     }
 }

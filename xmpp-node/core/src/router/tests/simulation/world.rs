@@ -12,6 +12,8 @@ use super::peers::Peer;
 
 const STEPS: u64 = 500;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+/// The first uses XEP-0198.
+const USERS: [&str; 2] = ["u", "v"];
 /// Steps that the end may take.
 const REST: u64 = 5000;
 
@@ -22,6 +24,19 @@ fn put_bridges(node: &mut Node) {
             domain: &domain,
             sealed: b"s",
         });
+    }
+    for name in USERS {
+        node.propose(&put_account(name));
+    }
+}
+
+/// A user of the world.
+pub(super) fn put_account(name: &str) -> Command<'_> {
+    Command::PutAccount {
+        name,
+        expected: 0,
+        sealed: b"s",
+        most: 8,
     }
 }
 
@@ -55,13 +70,14 @@ impl World {
             limits,
             expected: 0,
         };
-        let peers = NAMES.map(|name| Peer::new(name, name < "c"));
+        let bridges = NAMES.map(|name| Peer::new(name, name < "c", false));
+        let clients = USERS.map(|name| Peer::new(name, name < "v", true));
         let mut world = Self {
             rng,
             step: 0,
             rough: true,
             nodes: (1..=3).map(Node::new).collect(),
-            peers: peers.into(),
+            peers: bridges.into_iter().chain(clients).collect(),
             streams: BTreeMap::new(),
             streams_ever: 0,
             stanzas_ever: 0,
@@ -98,7 +114,11 @@ impl World {
         while !self.rests() {
             self.all();
             // Whoever removed a bridge may have gone before it put it back.
-            if self.step.is_multiple_of(100) && self.oracle.router.bridges().count() < NAMES.len() {
+            let (bridges, users) = (
+                self.oracle.router.bridges().count(),
+                self.oracle.router.accounts().count(),
+            );
+            if self.step.is_multiple_of(100) && (bridges, users) < (NAMES.len(), USERS.len()) {
                 put_bridges(&mut self.nodes[0]);
             }
             assert!(
@@ -129,6 +149,9 @@ impl World {
             if self.rough && self.rng.chance(250) {
                 self.send(at, stream);
             }
+            if self.peers[at].silent && self.rng.chance(300) {
+                self.appear(at, stream);
+            }
             let peer = &mut self.peers[at];
             // The node closed it.
             let Some(connection) = self.streams.get_mut(&stream) else {
@@ -155,17 +178,16 @@ impl World {
         self.streams_ever += 1;
         let fresh = id(u128::from(self.streams_ever));
         let resume = peer.session.map(|session| (session, peer.received));
-        let connection =
-            Connection::new((number, node), &peer.domain(), peer.managed, fresh, resume);
+        let connection = Connection::new((number, node), peer, fresh, resume);
         peer.stream = Some(self.streams_ever);
         self.streams.insert(self.streams_ever, connection);
     }
 
     fn send(&mut self, at: usize, stream: u64) {
-        let to = match self.rng.below(12) {
+        let to = match self.rng.below(14) {
             0 => "elsewhere.test".to_owned(),
             1 => DOMAIN.to_owned(),
-            other => self.peers[other % 4].domain(),
+            other => self.peers[other % 6].address(),
         };
         let kind = if self.rng.chance(100) {
             "error"
@@ -173,12 +195,21 @@ impl World {
             "chat"
         };
         let peer = &mut self.peers[at];
-        let (number, from) = (self.stanzas_ever + 1, peer.domain());
+        let (number, from) = (self.stanzas_ever + 1, peer.full_address());
         let text = format!(
             "<message from='{from}' to='{to}' id='{number}' type='{kind}'><body>text</body></message>"
         );
         if let Some(connection) = self.streams.get_mut(&stream)
             && peer.send(connection, number, text)
+        {
+            self.stanzas_ever = number;
+        }
+    }
+
+    fn appear(&mut self, at: usize, stream: u64) {
+        let number = self.stanzas_ever + 1;
+        if let Some(connection) = self.streams.get_mut(&stream)
+            && self.peers[at].appear(connection, number)
         {
             self.stanzas_ever = number;
         }
@@ -353,7 +384,7 @@ impl World {
         for (id, session) in self.oracle.router.sessions() {
             text += &format!(
                 "{id:?} {} {:?} {:?}\n",
-                session.domain, session.attached, session.queue
+                session.name, session.attached, session.queue
             );
         }
         text
