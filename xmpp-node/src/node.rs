@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use xmpp_core::router::Attachment;
-use xmpp_core::stream::component::Server;
+use xmpp_core::stream::Server;
 use xmpp_node_api::status::NodeId;
 
 use crate::admin;
@@ -190,6 +190,7 @@ impl Node {
             server: Server {
                 domain: settings.domain.clone(),
                 resume_seconds: settings.timing.detach_timeout.as_secs(),
+                max_stanza_bytes: settings.limits.max_stanza_bytes,
             },
             limits: stream_limits(&settings),
             welcome: watch::Sender::new(Welcome::Open),

@@ -42,6 +42,22 @@ impl Jid {
         Ok(Self::join(local.as_deref(), &domain, resource.as_deref()))
     }
 
+    /// Normalises the localpart of an address alone: a user's name.
+    ///
+    /// # Errors
+    /// [`JidError`] if it is empty, too long or holds what it may not.
+    pub fn localpart(text: &str) -> Result<std::borrow::Cow<'_, str>, JidError> {
+        parts::local(text)
+    }
+
+    /// Normalises the resourcepart of an address alone.
+    ///
+    /// # Errors
+    /// [`JidError`] if it is empty, too long or holds what it may not.
+    pub fn resourcepart(text: &str) -> Result<std::borrow::Cow<'_, str>, JidError> {
+        parts::resource(text)
+    }
+
     /// Takes an address that was normalised before, e.g. by another node: it is only taken apart.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //! | [`framer`] | bytes to frames, under limits, strictly checked |
 //! | [`stanza`] | a stanza's start tag, its rewriting, its error reply |
 //! | [`handshake`] | the digest of a component (XEP-0114) |
+//! | [`scram`] | how a client proves that it knows its password (RFC 5802) |
 //! | [`srv`] | order of the targets of a service (RFC 2782) |
 //! | [`stream`] | one state machine a kind of stream |
 //! | [`router`] | the replicated state machine |
@@ -37,6 +38,8 @@ pub mod framer;
 pub mod stanza;
 
 pub mod handshake;
+
+pub mod scram;
 
 pub mod srv;
 

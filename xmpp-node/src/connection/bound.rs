@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::router::{Command, Router, SessionId, StanzaPacker};
-use xmpp_core::stream::component::Input;
+use xmpp_core::stream::Input;
 use xmpp_core::stream::confirmation::Confirmation;
 
 use super::StreamContext;

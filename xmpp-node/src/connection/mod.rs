@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::{Framer, Limits};
-use xmpp_core::stream::component::{Action, ComponentStream, Input, Server, handled_too_high};
+use xmpp_core::stream::component::ComponentStream;
+use xmpp_core::stream::{Action, Input, Server, handled_too_high};
 
 use crate::admission::{Source, Unproved};
 use crate::applied::Applied;
@@ -273,18 +274,26 @@ impl Connection {
                 Err(_) => self.close(StreamError::new(StreamCondition::InternalServerError)),
             },
             Action::Resume {
-                domain,
+                name,
                 generation,
                 session,
                 h,
             } => {
-                self.serving = Serving::resume(&self.context, domain, generation, session, h);
+                self.serving = Serving::resume(&self.context, name, generation, session, h);
             }
             Action::Submit { stanza, to, reject } => {
                 if let Some(condition) = reject {
                     self.context.metrics.rejected(condition);
                 }
                 self.serving.take(&stanza, &to, reject);
+            }
+            // A component has no user; its machine asks for none of these.
+            Action::Lookup { .. }
+            | Action::Judged { .. }
+            | Action::Restart
+            | Action::BindResource { .. }
+            | Action::Enable => {
+                self.close(StreamError::new(StreamCondition::InternalServerError));
             }
             Action::PingAnswered(number) => self.serving.answered(number),
             Action::Acknowledged(h) => {

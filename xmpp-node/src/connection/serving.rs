@@ -8,7 +8,7 @@ use tracing::info;
 use xmpp_core::error::{StanzaCondition, StreamCondition, StreamError};
 use xmpp_core::router::{Command, Refusal, Router, SessionId, StanzaPacker};
 use xmpp_core::stanza::Stanza;
-use xmpp_core::stream::component::Input;
+use xmpp_core::stream::Input;
 use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
 
 use super::bound::{Bound, why_ended};
@@ -132,7 +132,8 @@ impl Serving {
                     let condition = why_ended(&router, &asked.domain, asked.session);
                     return Some(Input::Close(StreamError::new(condition)));
                 };
-                let taken = session.taken;
+                let (taken, counted) = (session.taken, session.counted);
+                let name = session.name.clone();
                 let mode = if asked.managed {
                     Mode::Managed
                 } else {
@@ -144,7 +145,8 @@ impl Serving {
                     stream: asked.request,
                     signal: Arc::clone(&asked.signal),
                     confirmation: Confirmation::new(mode, session.queue.confirmed())
-                        .with_silence(context.limits.barrier),
+                        .with_silence(context.limits.barrier)
+                        .with_base(counted.written),
                     window: Window::new(taken),
                     packer: StanzaPacker::default(),
                     scratch: String::new(),
@@ -165,7 +167,12 @@ impl Serving {
                 let session = bound.session;
                 drop(router);
                 *self = Self::Bound(Box::new(bound));
-                Some(Input::Bound { session, taken })
+                Some(Input::Bound {
+                    session,
+                    name,
+                    taken,
+                    counted: counted.taken,
+                })
             }
             Self::Bound(bound) => bound.observe(context, start, out),
         }

@@ -85,6 +85,38 @@ impl Element {
         joined.unwrap_or_default()
     }
 
+    /// The first piece of character data, unescaped, in the first element at the end of a path of names: a child, a child of
+    /// that, and so on, each the first of its name. Namespaces are not looked at.
+    pub fn text_at(&self, path: &[&str]) -> Option<Cow<'_, str>> {
+        let content = self.bytes.get(self.outline.tag_len as usize..)?;
+        let mut pieces = Pieces::new(checked(content));
+        // Names of the path that are found, and elements that are open below the last of them.
+        let (mut found, mut depth) = (0_usize, 0_usize);
+        while let Some(piece) = pieces.next() {
+            match piece {
+                Piece::Start(tag) => {
+                    let name = TagReader::new(tag).ok()?.name();
+                    let empty = is_empty_tag(tag.as_bytes());
+                    if depth == 0 && path.get(found) == Some(&name.local) && !empty {
+                        found += 1;
+                    } else {
+                        depth += usize::from(!empty);
+                    }
+                    if found == path.len() {
+                        return match pieces.next()? {
+                            Piece::Text(raw) => Some(unescape_text(raw)),
+                            Piece::Start(_) | Piece::End | Piece::CData(_) => None,
+                        };
+                    }
+                }
+                // The end of what the path led to: nothing more can be found.
+                Piece::End => depth = depth.checked_sub(1)?,
+                Piece::Text(_) | Piece::CData(_) => {}
+            }
+        }
+        None
+    }
+
     /// Number of child elements.
     pub fn child_count(&self) -> usize {
         self.outline.children as usize

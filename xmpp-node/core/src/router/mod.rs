@@ -47,6 +47,7 @@ pub use bridge::{Bridge, SealedSecret};
 pub use command::{Command, Malformed, OnConflict};
 pub use configure::ConfigureError;
 pub use ledger::Ledger;
+pub(crate) use local::capabilities;
 pub use packing::StanzaPacker;
 pub use queue::{Item, Queue};
 pub use session::{Attachment, Availability, Counted, Newcomer, Session, SessionId};

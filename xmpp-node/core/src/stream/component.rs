@@ -20,100 +20,14 @@
 mod established;
 mod negotiation;
 
-use crate::error::{StanzaCondition, StreamCondition, StreamError};
+use super::{Action, Input, Server};
+use crate::error::{StreamCondition, StreamError};
 use crate::framer::{Frame, StreamHeader};
 use crate::jid::Jid;
 use crate::ns;
-use crate::router::{Refusal, SessionId};
-use crate::stanza::Stanza;
+use crate::router::SessionId;
 use established::Established;
-pub use negotiation::handled_too_high;
 use negotiation::{handshake, manage, refused, verified};
-
-/// What happens to a stream.
-#[derive(Debug)]
-pub enum Input {
-    /// The peer sent a frame.
-    Frame(Frame),
-    /// The handshake matched the secret of this generation, or none.
-    Verified(Option<u32>),
-    /// The session is served by this stream; this many stanzas were taken from it before.
-    Bound {
-        /// The session.
-        session: SessionId,
-        /// Stanzas taken from it so far.
-        taken: u64,
-    },
-    /// The bind or resume was refused; with `h` if the session is known.
-    Refused(Refusal),
-    /// This many stanzas were taken from the session so far.
-    Taken(u64),
-    /// A question of the peer waited long enough: answer with what is taken.
-    AnswerNow,
-    /// We end the stream.
-    Close(StreamError),
-}
-
-/// What the caller must do, in order.
-#[derive(Debug)]
-pub enum Action {
-    /// Write to the peer.
-    Write(String),
-    /// Compare the handshake with the secrets of the bridge of this domain, then say [`Input::Verified`].
-    Verify {
-        /// The bridge's domain.
-        domain: String,
-        /// The digest presented.
-        presented: String,
-    },
-    /// Propose a bind with a new session id, then say [`Input::Bound`] or [`Input::Refused`].
-    Bind {
-        /// The bridge's domain.
-        domain: String,
-        /// Generation of the secret that was proved.
-        generation: u32,
-        /// Whether the peer acknowledges by XEP-0198.
-        managed: bool,
-    },
-    /// Propose a resumption, then say [`Input::Bound`] or [`Input::Refused`].
-    Resume {
-        /// The bridge's domain.
-        domain: String,
-        /// Generation of the secret that was proved.
-        generation: u32,
-        /// The session.
-        session: SessionId,
-        /// What the peer handled.
-        h: u32,
-    },
-    /// A stanza to be taken into the log.
-    Submit {
-        /// The stanza.
-        stanza: Stanza,
-        /// Domain that it is routed by; empty if `to` is malformed.
-        to: String,
-        /// The error that answers it instead.
-        reject: Option<StanzaCondition>,
-    },
-    /// The peer answered our ping of this number.
-    PingAnswered(u64),
-    /// The peer acknowledged (XEP-0198).
-    Acknowledged(u32),
-    /// The stream is over: write what is left, then close the connection.
-    Finish {
-        /// The peer closed it in order: its session ends.
-        closed_by_peer: bool,
-    },
-}
-
-/// What a stream must know of its server.
-#[derive(Debug, Clone)]
-pub struct Server {
-    /// The XMPP domain.
-    pub domain: String,
-    /// `max` of `<enabled/>`: seconds that a session waits for its stream.
-    pub resume_seconds: u64,
-}
 
 #[derive(Debug)]
 struct Peer {
@@ -262,7 +176,7 @@ impl ComponentStream {
                 State::AwaitManagement { peer, generation },
                 Input::Frame(Frame::Element(element)),
             ) => manage(peer, generation, &element, out),
-            (State::Binding { peer, asked, .. }, Input::Bound { session, taken }) => {
+            (State::Binding { peer, asked, .. }, Input::Bound { session, taken, .. }) => {
                 out.push(Action::Write(self.bound_text(asked, session, taken)));
                 Ok(State::Established(Established::new(peer, taken)))
             }
@@ -277,11 +191,11 @@ impl ComponentStream {
                 Ok(State::Established(established))
             }
             (State::Established(mut established), Input::Taken(taken)) => {
-                established.progress(taken, out);
+                established.counting().progress(taken, out);
                 Ok(State::Established(established))
             }
             (State::Established(mut established), Input::AnswerNow) => {
-                established.answer(out);
+                established.counting().answer(out);
                 Ok(State::Established(established))
             }
             // A second header, or anything but a header first.
@@ -293,7 +207,9 @@ impl ComponentStream {
             (
                 state,
                 Input::Verified(_)
+                | Input::Credentials(_)
                 | Input::Bound { .. }
+                | Input::Enabled { .. }
                 | Input::Refused(_)
                 | Input::Taken(_)
                 | Input::AnswerNow,

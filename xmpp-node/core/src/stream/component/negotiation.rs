@@ -5,6 +5,7 @@ use crate::error::{StreamCondition, StreamError};
 use crate::framer::Element;
 use crate::ns;
 use crate::router::{Refusal, SessionId};
+use crate::stream::{failed, handled, handled_too_high};
 
 pub(super) fn handshake(
     peer: Peer,
@@ -77,7 +78,7 @@ pub(super) fn manage(
             return refused(peer, generation, Refusal::ItemNotFound, out);
         };
         out.push(Action::Resume {
-            domain,
+            name: domain,
             generation,
             session,
             h,
@@ -118,27 +119,4 @@ pub(super) fn refused(
         Refusal::Conflict => Err(StreamError::new(StreamCondition::Conflict)),
         Refusal::HandledTooHigh { h, sent } => Err(handled_too_high(h, sent)),
     }
-}
-
-/// `h` of XEP-0198, an `xs:unsignedInt`: digits alone, at most 2^32 - 1.
-pub(super) fn handled(h: &str) -> Option<u32> {
-    let digits = !h.is_empty() && h.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| h.parse().ok()).flatten()
-}
-
-/// The peer claims to have handled more than it was sent (XEP-0198, 4).
-#[must_use]
-pub fn handled_too_high(h: u32, sent: u32) -> StreamError {
-    StreamError::new(StreamCondition::UndefinedCondition).with_application(format!(
-        "<handled-count-too-high xmlns='{}' h='{h}' send-count='{sent}'/>",
-        ns::SM
-    ))
-}
-
-fn failed(condition: &str) -> String {
-    format!(
-        "<failed xmlns='{}'><{condition} xmlns='{}'/></failed>",
-        ns::SM,
-        ns::STANZA_ERRORS
-    )
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use super::*;
 use crate::framer::{Framer, Limits};
+use crate::router::Refusal;
 
 /// One stream under test.
 struct Run {
@@ -27,6 +28,7 @@ impl Run {
         let server = Server {
             domain: "example.test".to_owned(),
             resume_seconds: 30,
+            max_stanza_bytes: 262_144,
         };
         Self {
             framer: Framer::new(Limits::default()),
@@ -67,7 +69,9 @@ fn input(text: &str) -> Input {
         "unverified" => Input::Verified(None),
         "bound" => Input::Bound {
             session: SessionId(u128::from(number(1))),
+            name: Jid::parse("cb1.example.test").expect("an address"),
             taken: number(2),
+            counted: 0,
         },
         "refused" => Input::Refused(match words[1] {
             "not-authorized" => Refusal::NotAuthorized,
@@ -104,12 +108,12 @@ fn shown(action: &Action) -> String {
             format!("= bind {domain} secret {generation} {how}")
         }
         Action::Resume {
-            domain,
+            name,
             generation,
             session,
             h,
         } => format!(
-            "= resume {domain} secret {generation} session {:x} h {h}",
+            "= resume {name} secret {generation} session {:x} h {h}",
             session.0
         ),
         Action::Submit { stanza, to, reject } => {
@@ -118,6 +122,11 @@ fn shown(action: &Action) -> String {
             let text = String::from_utf8_lossy(&routed.bytes);
             format!("= submit to '{to}'{reject} {text}")
         }
+        Action::Lookup { .. }
+        | Action::Judged { .. }
+        | Action::Restart
+        | Action::BindResource { .. }
+        | Action::Enable => format!("= not for a component: {action:?}"),
         Action::PingAnswered(number) => format!("= ping {number} answered"),
         Action::Acknowledged(h) => format!("= acknowledged {h}"),
         Action::Finish {
