@@ -62,6 +62,8 @@ class Node:
     name: str
     pid: int
     role: str
+    client: tuple
+    client_direct: tuple
     component: tuple
     peer: tuple
     admin: tuple
@@ -77,6 +79,7 @@ class Cluster:
         self.binaries = Path(binaries)
         self.bridges = 0
         self.lent = []
+        self.users = []
 
     def manifest(self):
         return json.loads((self.directory / "demo.json").read_text())
@@ -95,7 +98,7 @@ class Cluster:
 
     @property
     def nodes(self):
-        ports = ("component", "peer", "admin", "metrics")
+        ports = ("client", "client_direct", "component", "peer", "admin", "metrics")
         return [
             Node(
                 **{key: entry[key] for key in ("name", "pid", "role", "socket")},
@@ -160,8 +163,19 @@ class Cluster:
         self.xmpp(node or self.nodes[0], "callbridge", "remove", bridge.name)
         self.lent.remove(bridge)
 
+    def user(self, name, password, node=None):
+        """A user, until the test is over; returns the bare address."""
+        command = [self.binaries / "xmpp", "--socket", (node or self.nodes[0]).socket, "user", "add", name]
+        done = subprocess.run(command, input=password + "\n", capture_output=True, text=True, timeout=CEILING)
+        if done.returncode:
+            raise ValueError(f"xmpp user add {name}: {done.stderr.strip()}")
+        self.users.append(name)
+        return f"{name}@{self.domain}"
+
     def tidy(self):
-        """Removes the bridges of a test that is over, and what waits for them."""
+        """Removes the bridges and users of a test that is over, and what waits for them."""
+        while self.users:
+            self.xmpp(self.nodes[0], "user", "remove", self.users.pop())
         for bridge in list(self.lent):
             self.remove(bridge)
 

@@ -15,6 +15,7 @@ mod cluster;
 mod connect;
 mod demo;
 mod node;
+mod user;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,6 +32,7 @@ pub use self::cluster::render_cluster_status;
 use self::connect::Target;
 use self::demo::DemoCommand;
 pub use self::node::render_node_status;
+use self::user::UserCommand;
 use xmpp_node_client::admin::{AdminClient, ClientError};
 
 /// Looks after XMPP nodes and their cluster.
@@ -60,6 +62,9 @@ enum Command {
     /// The Call Bridges (components) and their secrets.
     #[command(subcommand)]
     Callbridge(CallbridgeCommand),
+    /// The users and their passwords.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Everything that one node knows about itself.
     Status,
     /// Read certificates and keys again.
@@ -126,6 +131,7 @@ impl Cli {
             }
             Command::Cluster(command) => command.execute(&self.target.client()?, output).await,
             Command::Callbridge(command) => command.execute(&self.target.client()?, output).await,
+            Command::User(command) => command.execute(&self.target.client()?, output).await,
             Command::Demo(command) => command.execute(output).await,
             Command::Status => node::status(&self.target.client()?, output).await,
             Command::Reload => {

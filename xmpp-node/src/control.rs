@@ -4,6 +4,7 @@
 
 mod bridges;
 pub(crate) mod forwarding;
+mod users;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +46,13 @@ impl Node {
                     .await
                     .map(Response::Bridge);
             }
+            Request::ListUsers {} => return Ok(Response::Users(self.list_users())),
+            Request::PutUser {
+                name,
+                password,
+                replace,
+            } => self.put_user(&name, password, replace).await?,
+            Request::RemoveUser { name } => self.remove_user(&name).await?,
             Request::Initialize { cluster_id } => self.initialize(&cluster_id).await?,
             Request::Join { address } => {
                 // One that learns asks again where an earlier request was not finished.

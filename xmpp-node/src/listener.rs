@@ -1,4 +1,4 @@
-//! The component ports: accepts, under the bounds of [`crate::admission`], and hands each connection to [`connection::serve`].
+//! The ports of components and clients: accepts, under the bounds of [`crate::admission`], and hands each connection to [`connection`].
 //!
 //! From the accept to the proof of a secret a connection has `limits.handshake_timeout`, TLS included.
 
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -35,14 +35,27 @@ pub struct Shared {
     pub tasks: TaskTracker,
 }
 
-/// Accepts until `stop`. Without `tls` the port is plain, which the settings allow on loopback only.
-pub async fn accept(
-    listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    shared: Shared,
-    stop: CancellationToken,
-) {
-    let acceptor = tls.map(TlsAcceptor::from);
+/// What is served at a port.
+#[derive(Clone)]
+pub enum Port {
+    /// Components. Without TLS the port is plain, which the settings allow on loopback only.
+    Component(Option<TlsAcceptor>),
+    /// Clients, by TLS from the first byte (XEP-0368).
+    Client(TlsAcceptor),
+    /// Clients, who ask for TLS (RFC 6120, 5).
+    StartTls(TlsAcceptor),
+}
+
+impl Port {
+    /// Of components.
+    #[must_use]
+    pub fn component(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::Component(tls.map(TlsAcceptor::from))
+    }
+}
+
+/// Accepts until `stop`.
+pub async fn accept(listener: TcpListener, port: Port, shared: Shared, stop: CancellationToken) {
     let metrics = &shared.context.metrics;
     loop {
         let (socket, address) = match stop.run_until_cancelled(listener.accept()).await {
@@ -64,12 +77,12 @@ pub async fn accept(
         else {
             continue;
         };
-        let (acceptor, context) = (acceptor.clone(), Arc::clone(&shared.context));
+        let (port, context) = (port.clone(), Arc::clone(&shared.context));
         shared.tasks.spawn(async move {
             if let Err(error) = prepare(&socket) {
                 debug!(%address, %error, "socket options");
             }
-            run(socket, address, acceptor, context, unproved, prove_by).await;
+            run(socket, address, port, context, unproved, prove_by).await;
             drop(place);
         });
     }
@@ -98,26 +111,50 @@ async fn admit(
 }
 
 async fn run(
-    socket: TcpStream,
+    mut socket: TcpStream,
     address: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
+    port: Port,
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
 ) {
-    let Some(acceptor) = acceptor else {
-        return connection::serve(socket, context, unproved, prove_by).await;
+    let acceptor = match &port {
+        Port::Component(None) => {
+            return connection::serve_component(socket, context, unproved, prove_by).await;
+        }
+        Port::Component(Some(acceptor)) | Port::Client(acceptor) | Port::StartTls(acceptor) => {
+            acceptor
+        }
     };
-    let accepting = timeout_at(prove_by, acceptor.accept(socket));
-    let accepted = tokio::select! {
-        accepted = accepting => accepted,
+    let securing = async {
+        if matches!(port, Port::StartTls(_)) && !connection::starttls(&mut socket, &context).await {
+            return None;
+        }
+        Some(acceptor.accept(socket).await)
+    };
+    let secured = tokio::select! {
+        secured = timeout_at(prove_by, securing) => secured,
         () = unproved.displaced() => return context.metrics.displaced(),
     };
-    match accepted {
-        Ok(Ok(stream)) => connection::serve(stream, context, unproved, prove_by).await,
-        Ok(Err(error)) => debug!(%address, %error, "TLS handshake failed"),
-        Err(_) => debug!(%address, "TLS handshake took too long"),
+    match (secured, &port) {
+        (Ok(Some(Ok(stream))), Port::Component(_)) => {
+            connection::serve_component(stream, context, unproved, prove_by).await;
+        }
+        (Ok(Some(Ok(stream))), Port::Client(_) | Port::StartTls(_)) => {
+            let channel = channel(stream.get_ref().1);
+            connection::serve_client(stream, channel, context, unproved, prove_by).await;
+        }
+        (Ok(Some(Err(error))), _) => debug!(%address, %error, "TLS handshake failed"),
+        (Ok(None), _) => debug!(%address, "ended before TLS"),
+        (Err(_), _) => debug!(%address, "TLS took too long"),
     }
+}
+
+/// What binds a client's proof to its channel (RFC 9266): TLS 1.3 only, where it is unique without further conditions.
+fn channel(tls: &ServerConnection) -> Option<Vec<u8>> {
+    (tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)).then_some(())?;
+    let exported = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    exported.ok().map(|bytes: [u8; 32]| bytes.to_vec())
 }
 
 /// Small writes go out at once; a peer whose machine is gone is noticed within half a minute.

@@ -3,12 +3,15 @@
 //! A node that has no cluster waits to be initialised, or asks its seeds to take it in. A member takes part in votes once a
 //! quorum confirms its id. One that was removed forgets what it was and is a new, empty node. On a planned stop it hands
 //! leadership over, sends its peers elsewhere, and leaves without its links counting as lost.
+//!
+//! Length: one place where all tasks are wired.
 
 mod health;
 mod leaving;
 mod membership;
 pub(crate) mod parts;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +36,7 @@ use crate::control::control;
 use crate::control::forwarding::Answers;
 use crate::identity::Identity;
 use crate::ingress::Ingress;
-use crate::listener;
+use crate::listener::{self, Port};
 use crate::metrics::Metrics;
 use crate::peer::{Hello, Peers};
 use crate::settings::Settings;
@@ -42,7 +45,7 @@ use crate::throttle::Throttle;
 use crate::tls;
 use membership::adopt;
 use parts::{
-    PeerPort, admission_bounds, bind, peer_settings, raise_file_limit, stream_limits,
+    PeerPort, admission_bounds, bind, peer_settings, raise_file_limit, resources, stream_limits,
     throttle_policy, timing,
 };
 
@@ -193,6 +196,7 @@ impl Node {
                 max_stanza_bytes: settings.limits.max_stanza_bytes,
             },
             limits: stream_limits(&settings),
+            resources: resources(&settings),
             welcome: watch::Sender::new(Welcome::Open),
             throttle: Mutex::new(Throttle::new(throttle_policy(&settings))),
             metrics: Arc::clone(&metrics),
@@ -246,14 +250,22 @@ impl Node {
             handshake: limits.handshake_timeout,
             tasks: tasks.clone(),
         };
-        let tls = Some(self.settings.tls.component_server());
-        for (listener, tls) in [Some((component, tls)), plain.map(|plain| (plain, None))]
-            .into_iter()
-            .flatten()
-        {
+        let tls = &self.settings.tls;
+        let component_tls = Some(tls.component_server());
+        let clients = &self.settings.clients;
+        let client = |address: Option<SocketAddr>, key| address.map(|address| bind(address, key));
+        let starttls = client(clients.listen, "clients.listen").transpose()?;
+        let direct = client(clients.direct_listen, "clients.direct_listen").transpose()?;
+        let ports = [
+            Some((component, Port::component(component_tls))),
+            plain.map(|plain| (plain, Port::component(None))),
+            starttls.map(|port| (port, Port::StartTls(tls.component_server().into()))),
+            direct.map(|port| (port, Port::Client(tls.client_server().into()))),
+        ];
+        for (listener, port) in ports.into_iter().flatten() {
             tasks.spawn(listener::accept(
                 listener,
-                tls,
+                port,
                 shared.clone(),
                 self.stop.clone(),
             ));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use secrecy::SecretBox;
 use xmpp_node_api::address::HostPort;
-use xmpp_node_api::config::{Config, Fault, Limits, Timing};
+use xmpp_node_api::config::{Clients, Config, Fault, Limits, Timing};
 use zeroize::Zeroizing;
 
 use crate::tls::{ComponentFiles, PeerFiles, PeerIdentity, Tls, TlsFiles};
@@ -26,6 +26,8 @@ pub struct Settings {
     pub domain: String,
     /// Where everything listens.
     pub listen: Listen,
+    /// How clients are served; without listeners they are not.
+    pub clients: Clients,
     /// Where the other nodes reach this one.
     pub advertise: HostPort,
     /// Cluster id that this node expects, if it does.
@@ -128,6 +130,11 @@ impl Settings {
                     socket,
                     metrics: config.metrics.listen,
                 },
+                clients: config.clients.unwrap_or_else(|| Clients {
+                    listen: None,
+                    direct_listen: None,
+                    ..Clients::default()
+                }),
                 advertise: config.peer.advertise,
                 cluster_id: config.cluster.id,
                 seeds: config.cluster.seeds,

@@ -2,7 +2,8 @@
 //!
 //! | Port | Shows | Asks for | Versions |
 //! |---|---|---|---|
-//! | component 5223 | the component certificate | nothing | 1.2, 1.3 |
+//! | component 5223, clients 5222 | the component certificate | nothing | 1.2, 1.3 |
+//! | clients 5221 | the same, with the ALPN `xmpp-client` for who asks (XEP-0368) | nothing | 1.2, 1.3 |
 //! | peer 7222 | the peer certificate | a certificate of the internal CA with the role `node/<name>` | 1.3 |
 //! | admin 8443 | the peer certificate | a certificate of the internal CA with any role | 1.3 |
 //!
@@ -75,6 +76,7 @@ pub struct Tls {
     files: TlsFiles,
     component: Arc<Swapped>,
     component_server: Arc<ServerConfig>,
+    client_server: Arc<ServerConfig>,
     peer: ArcSwap<PeerTls>,
     component_status: ArcSwap<CertificateStatus>,
     contents: ArcSwapOption<material::Digest>,
@@ -91,6 +93,7 @@ impl Tls {
         let component = Arc::new(Swapped(ArcSwap::new(material.component.key)));
         Ok(Self {
             component_server: Arc::new(component_server(Arc::clone(&component))),
+            client_server: Arc::new(client_server(Arc::clone(&component))),
             component,
             peer: ArcSwap::from_pointee(PeerTls::new(material.peer)?),
             component_status: ArcSwap::from_pointee(material.component.status),
@@ -104,6 +107,12 @@ impl Tls {
     #[must_use]
     pub fn component_server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.component_server)
+    }
+
+    /// The configuration of the clients' direct TLS port; as that of the component port.
+    #[must_use]
+    pub fn client_server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.client_server)
     }
 
     /// The peer port's configuration in force. To be taken anew for each connection.
@@ -258,6 +267,12 @@ fn component_server(key: Arc<Swapped>) -> ServerConfig {
         .expect("the provider has cipher suites of TLS 1.2 and 1.3")
         .with_no_client_auth()
         .with_cert_resolver(key)
+}
+
+fn client_server(key: Arc<Swapped>) -> ServerConfig {
+    let mut config = component_server(key);
+    config.alpn_protocols = vec![b"xmpp-client".to_vec()];
+    config
 }
 
 /// Gives each handshake the certificate in force.

@@ -39,6 +39,7 @@ pub(super) fn node(cluster: &Cluster, pod: &str) -> anyhow::Result<Config> {
         xmpp: Xmpp {
             domain: cluster.spec.domain.clone(),
         },
+        clients: None,
         component: Component {
             listen: listen(COMPONENT_PORT),
             certificate: format!("{CERTIFICATE_DIR}/tls.crt").into(),

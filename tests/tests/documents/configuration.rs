@@ -11,10 +11,11 @@ use crate::{blocks, read, root};
 const FILE: &str = "docs/configuration.md";
 
 /// Section, type and source file, in the order of `Config`.
-const SECTIONS: [(&str, &str, &str); 9] = [
+const SECTIONS: [(&str, &str, &str); 10] = [
     ("node", "Node", "config.rs"),
     ("xmpp", "Xmpp", "config.rs"),
     ("component", "Component", "config.rs"),
+    ("clients", "Clients", "config.rs"),
     ("peer", "Peer", "config.rs"),
     ("admin", "Admin", "config.rs"),
     ("metrics", "Metrics", "config.rs"),
@@ -86,6 +87,7 @@ fn the_page_has_every_key_and_no_other() -> Result<()> {
     let mut full = config;
     full.component.plain_listen = Some("127.0.0.1:5275".parse()?);
     full.component.chain = Some("chain.pem".into());
+    full.clients = Some(xmpp_node_api::config::Clients::default());
     full.admin.socket = Some("admin.sock".into());
     full.cluster.id = Some("c".to_owned());
     full.cluster.seeds = vec!["xmpp2:7222".parse()?];

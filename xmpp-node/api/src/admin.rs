@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use self::check::{MAX_SECRET_BYTES, MAX_VOTERS};
+pub use self::check::{MAX_SECRET_BYTES, MAX_USER_BYTES, MAX_VOTERS};
 pub use self::error::{AdminError, ErrorCode};
 use crate::address::HostPort;
 use crate::status::{NodeId, NodeStatus};
@@ -104,13 +104,30 @@ pub enum Request {
         #[serde(default)]
         reveal: bool,
     },
+    /// Accepts a user, or gives one a new password. Answers [`Response::Done`]. What is kept are salts and keys of SCRAM.
+    PutUser {
+        /// Name of the user, the part of the address before `@`.
+        name: String,
+        /// The password.
+        password: Secret,
+        /// Whether a user of this name gets the new password; else there must be none.
+        #[serde(default)]
+        replace: bool,
+    },
+    /// Removes a user, ends the user's streams, answers what waits for the user with errors. Answers [`Response::Done`].
+    RemoveUser {
+        /// Name of the user.
+        name: String,
+    },
+    /// The users. Answers [`Response::Users`].
+    ListUsers {},
     /// Reads certificates and keys again. Answers [`Response::Done`] if all are good.
     Reload {},
 }
 
 impl Request {
     /// Every name, the last part of the request's path.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 18] = [
         "status",
         "initialize",
         "join",
@@ -125,6 +142,9 @@ impl Request {
         "retire_secret",
         "remove_bridge",
         "list_bridges",
+        "put_user",
+        "remove_user",
+        "list_users",
         "reload",
     ];
 
@@ -146,6 +166,9 @@ impl Request {
             Self::RetireSecret { .. } => "retire_secret",
             Self::RemoveBridge { .. } => "remove_bridge",
             Self::ListBridges { .. } => "list_bridges",
+            Self::PutUser { .. } => "put_user",
+            Self::RemoveUser { .. } => "remove_user",
+            Self::ListUsers {} => "list_users",
             Self::Reload {} => "reload",
         }
     }
@@ -155,7 +178,10 @@ impl Request {
     pub const fn only_reads(&self) -> bool {
         matches!(
             self,
-            Self::Status {} | Self::MayRestart { .. } | Self::ListBridges { reveal: false }
+            Self::Status {}
+                | Self::MayRestart { .. }
+                | Self::ListBridges { reveal: false }
+                | Self::ListUsers {}
         )
     }
 
@@ -176,6 +202,7 @@ impl Request {
                 Bridge::deserialize(answer).map(Response::Bridge)
             }
             Self::ListBridges { .. } => Vec::deserialize(answer).map(Response::Bridges),
+            Self::ListUsers {} => Vec::deserialize(answer).map(Response::Users),
             Self::Initialize { .. }
             | Self::Join { .. }
             | Self::AddLearner { .. }
@@ -185,6 +212,8 @@ impl Request {
             | Self::Drain { .. }
             | Self::RetireSecret { .. }
             | Self::RemoveBridge { .. }
+            | Self::PutUser { .. }
+            | Self::RemoveUser { .. }
             | Self::Reload {} => Empty::deserialize(answer).map(|Empty {}| Response::Done {}),
         }
     }
@@ -214,6 +243,8 @@ pub enum Response {
     Bridge(Bridge),
     /// All bridges, sorted by name.
     Bridges(Vec<Bridge>),
+    /// All users, sorted by name.
+    Users(Vec<User>),
 }
 
 /// Whether something is allowed, and why.
@@ -234,6 +265,19 @@ pub struct Bridge {
     pub domain: String,
     /// Its secrets, one or two, the newest last. In the answer to `put_bridge` and `rotate_bridge`: the new one.
     pub secrets: Vec<BridgeSecret>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Name of the user.
+    pub name: String,
+    /// The address: `<name>@<domain>`.
+    pub jid: String,
+    /// The resources that are bound, those that may be resumed included.
+    pub resources: Vec<String>,
+    /// Stanzas that wait until a resource is available.
+    pub waiting: u64,
 }
 
 /// One secret of a bridge.
@@ -317,6 +361,13 @@ mod tests {
             },
             Request::RemoveBridge { name: name() },
             Request::ListBridges { reveal: true },
+            Request::PutUser {
+                name: name(),
+                password: Secret::new("x".into()),
+                replace: true,
+            },
+            Request::RemoveUser { name: name() },
+            Request::ListUsers {},
             Request::Reload {},
         ];
         assert_eq!(all.each_ref().map(Request::name), Request::NAMES);

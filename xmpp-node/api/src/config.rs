@@ -47,6 +47,9 @@ pub struct Config {
     pub xmpp: Xmpp,
     /// Where components (Call Bridges) connect.
     pub component: Component,
+    /// Where clients connect; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Clients>,
     /// Where other nodes connect.
     pub peer: Peer,
     /// Where the operator and the command line connect.
@@ -104,6 +107,50 @@ pub struct Component {
     /// Address and port of a second listener without TLS; must be a loopback address. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain_listen: Option<SocketAddr>,
+}
+
+/// `[clients]`: the listeners for XMPP clients, which are off without this section. They show the component certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Clients {
+    /// Address and port of the listener where clients ask for TLS (STARTTLS), or `"off"`. Default `[::]:5222`.
+    #[serde(with = "listen_or_off")]
+    pub listen: Option<SocketAddr>,
+    /// Address and port of the direct TLS listener (XEP-0368), or `"off"`. Default `[::]:5221`.
+    #[serde(with = "listen_or_off")]
+    pub direct_listen: Option<SocketAddr>,
+    /// What becomes of a resource that is served when another stream asks for it: `replace` ends the older stream, `refuse`
+    /// refuses the newer one, `rename` gives it another resource. Default `replace`.
+    pub on_conflict: OnConflict,
+    /// Resources that a user may have at once. Default 16; 1 to 1 000.
+    pub resources: u32,
+    /// Users that this node adds to the cluster at most. Default 10 000; 1 to 1 000 000.
+    pub users: u32,
+}
+
+/// What becomes of a resource that is served when another stream asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// The older stream ends with `conflict`.
+    #[default]
+    Replace,
+    /// The newer one gets no resource.
+    Refuse,
+    /// The newer one gets another resource.
+    Rename,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            listen: Some(any(5222)),
+            direct_listen: Some(any(5221)),
+            on_conflict: OnConflict::default(),
+            resources: 16,
+            users: 10_000,
+        }
+    }
 }
 
 /// `[peer]`: the mutual TLS listener for other nodes, and this node's own internal certificate, which the admin

@@ -121,7 +121,7 @@ fn render(bridge: &Bridge) -> String {
     text
 }
 
-fn read_secret(path: &Path) -> Result<Secret, Failure> {
+pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {
     let mut text = String::new();
     let read = match path == Path::new("-") {
         true => std::io::stdin()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::info;
 use xmpp_core::error::{StreamCondition, StreamError};
+use xmpp_core::jid::Jid;
 use xmpp_core::router::{Command, Router, SessionId, StanzaPacker};
 use xmpp_core::stream::Input;
 use xmpp_core::stream::confirmation::Confirmation;
@@ -19,7 +20,10 @@ use crate::ingress::Ingress;
 /// What a stream keeps of the session that it serves.
 pub(super) struct Bound {
     pub(super) session: SessionId,
-    pub(super) domain: String,
+    /// What it serves: a bridge's domain, or a client's full address.
+    pub(super) name: Jid,
+    /// The same as the value of an attribute.
+    pub(super) address: String,
     /// Number of the request that bound or resumed the session: it names the stream.
     pub(super) stream: u64,
     pub(super) signal: Arc<Signal>,
@@ -41,6 +45,8 @@ pub(super) struct Bound {
     pub(super) ended: bool,
     /// A peer that answered no pings does so again, and that is not proposed yet.
     pub(super) answers_again: bool,
+    /// XEP-0198 is asked for, and that is not decided yet: nothing is written.
+    pub(super) enabling: bool,
 }
 
 impl Bound {
@@ -60,9 +66,14 @@ impl Bound {
             .filter(|session| session.is_served_by(at, self.stream))
         else {
             self.ended = true;
-            let condition = why_ended(&router, &self.domain, self.session);
+            let condition = why_ended(
+                &router,
+                self.name.bare_str(),
+                self.name.resource(),
+                self.session,
+            );
             info!(
-                bridge = self.domain,
+                name = self.name.as_str(),
                 session = shown(self.session),
                 condition = condition.as_str(),
                 "no longer bound"
@@ -70,7 +81,8 @@ impl Bound {
             return Some(Input::Close(StreamError::new(condition)));
         };
         self.more = session.queue.end() > self.confirmation.written();
-        let taken = session.taken;
+        let (taken, counted) = (session.taken, session.counted.taken);
+        let enabled = self.enabling && session.managed;
         drop(router);
         if self.signal.take_probe() {
             self.probed = true;
@@ -79,6 +91,12 @@ impl Bound {
         let news = self
             .window
             .taken(taken, |took| context.metrics.accepted(took));
+        if enabled {
+            self.enabling = false;
+            self.confirmation.manage();
+            self.question_end = None;
+            return Some(Input::Enabled { taken, counted });
+        }
         news.then_some(Input::Taken(taken))
     }
 
@@ -106,8 +124,19 @@ impl Bound {
         }
     }
 
+    /// What was read before is submitted first, so that both ends begin to count at the same stanza.
+    pub(super) fn enable(&mut self, ingress: &Ingress) {
+        self.submit(ingress);
+        self.enabling = true;
+        ingress.propose(&Command::Enable {
+            session: self.session,
+            stream: self.stream,
+            written: self.confirmation.written(),
+        });
+    }
+
     pub(super) fn fill(&mut self, context: &StreamContext, start: Instant, out: &mut Outgoing) {
-        if self.ended || !context.contact.is_open() {
+        if self.ended || self.enabling || !context.contact.is_open() {
             return;
         }
         if self.more && out.len() < egress::FILL_BYTES {
@@ -126,7 +155,7 @@ impl Bound {
         self.confirmation.ask(
             start.elapsed(),
             &context.server.domain,
-            &self.domain,
+            &self.address,
             &mut out.bytes,
         );
         self.asked(before, out);
@@ -144,7 +173,7 @@ impl Bound {
         self.confirmation.probe(
             start.elapsed(),
             &context.server.domain,
-            &self.domain,
+            &self.address,
             &mut out.bytes,
         );
         self.asked(before, out);
@@ -165,14 +194,32 @@ impl Bound {
     }
 }
 
-/// Why a stream does not serve a session any more.
-pub(super) fn why_ended(router: &Router, domain: &str, session: SessionId) -> StreamCondition {
-    if router.bridge(domain).is_none() {
-        return StreamCondition::HostGone;
+/// Why a stream does not serve a session any more. `name` is a bridge's domain, or a user's bare address.
+pub(super) fn why_ended(
+    router: &Router,
+    name: &str,
+    resource: Option<&str>,
+    session: SessionId,
+) -> StreamCondition {
+    match name.split_once('@') {
+        None if router.bridge(name).is_none() => return StreamCondition::HostGone,
+        Some((user, _)) if router.account(user).is_none() => return StreamCondition::NotAuthorized,
+        None | Some(_) => {}
     }
     match router.session(session) {
         // The node was declared down, or an older request of the peer came late; it resumes again.
         Some(session) if session.attached.is_none() => StreamCondition::SystemShutdown,
+        // A client without XEP-0198 loses its session when its node is declared down; nobody took its place.
+        None if resource.is_some_and(|resource| !is_taken(router, name, resource)) => {
+            StreamCondition::SystemShutdown
+        }
         _ => StreamCondition::Conflict,
     }
+}
+
+fn is_taken(router: &Router, name: &str, resource: &str) -> bool {
+    let account = name
+        .split_once('@')
+        .and_then(|(user, _)| router.account(user));
+    account.is_some_and(|account| account.sessions.contains_key(resource))
 }

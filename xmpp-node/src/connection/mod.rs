@@ -3,12 +3,17 @@
 //! Reading and writing go on side by side in one task: a peer that does not read is still read from, so two components that
 //! never read each other stop only themselves. Bounds: one stanza's size and one read of buffered input, [`crate::egress::FILL_BYTES`]
 //! and the machine's own short answers of buffered output, the session's window of stanzas that are not yet applied.
+//!
+//! Length: one arm an action of the machines, beside the loop that they drive.
 
 mod bound;
 mod ending;
+mod machine;
 mod outgoing;
 mod proof;
 mod serving;
+mod starttls;
+mod users;
 mod window;
 
 use std::sync::{Arc, Mutex};
@@ -20,6 +25,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::{Framer, Limits};
+use xmpp_core::router::OnConflict;
+use xmpp_core::stream::client::ClientStream;
 use xmpp_core::stream::component::ComponentStream;
 use xmpp_core::stream::{Action, Input, Server, handled_too_high};
 
@@ -31,9 +38,11 @@ use crate::metrics::{Metrics, StreamEnd};
 use crate::sealing::{self, SealingKey};
 use crate::throttle::Throttle;
 use ending::close;
+use machine::Machine;
 use outgoing::Outgoing;
 use proof::Proof;
 use serving::Serving;
+pub use starttls::starttls;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -71,6 +80,15 @@ pub enum Welcome {
     Shut,
 }
 
+/// How clients get their resources.
+#[derive(Debug, Clone, Copy)]
+pub struct Resources {
+    /// What becomes of one that is served already.
+    pub on_conflict: OnConflict,
+    /// How many a user may have at once.
+    pub most: u32,
+}
+
 /// What all streams of a node share.
 #[derive(Debug)]
 pub struct StreamContext {
@@ -86,6 +104,8 @@ pub struct StreamContext {
     pub server: Server,
     /// Bounds.
     pub limits: StreamLimits,
+    /// How clients get their resources.
+    pub resources: Resources,
     /// Whether streams are welcome.
     pub welcome: watch::Sender<Welcome>,
     /// Who failed with handshakes.
@@ -94,19 +114,59 @@ pub struct StreamContext {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves one stream until it is over. The peer must have proved a secret by `prove_by`; `unproved` is given back once it has.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+/// Serves a component until its stream is over. It must have proved a secret by `prove_by`; `unproved` is given back once it has.
+pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
+    context: Arc<StreamContext>,
+    unproved: Unproved,
+    prove_by: Instant,
+) {
+    let Ok(id) = stream_id() else { return };
+    let machine = ComponentStream::new(context.server.clone(), id);
+    serve(
+        socket,
+        Machine::Component(machine),
+        context,
+        unproved,
+        prove_by,
+    )
+    .await;
+}
+
+/// Serves a client inside TLS until its stream is over, as [`serve_component`]. `channel` is what TLS exports for channel binding.
+pub async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    channel: Option<Vec<u8>>,
+    context: Arc<StreamContext>,
+    unproved: Unproved,
+    prove_by: Instant,
+) {
+    let Ok(entropy) = sealing::random() else {
+        return;
+    };
+    let machine = Box::new(ClientStream::new(context.server.clone(), entropy, channel));
+    serve(
+        socket,
+        Machine::Client(machine),
+        context,
+        unproved,
+        prove_by,
+    )
+    .await;
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    machine: Machine,
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
 ) {
     let source = unproved.source();
     let mut unproved = Some(unproved);
-    let Ok(id) = stream_id() else { return };
     let mut welcome = context.welcome.subscribe();
     let (mut reader, mut writer) = tokio::io::split(socket);
-    let mut connection = Connection::new(context, source, id, prove_by);
+    let mut connection = Connection::new(context, machine, source, prove_by);
     let mut flushed = true;
     loop {
         if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
@@ -189,7 +249,7 @@ struct Connection {
     source: Source,
     /// The peer knows a secret.
     proved: bool,
-    machine: ComponentStream,
+    machine: Machine,
     framer: Framer,
     out: Outgoing,
     actions: Vec<Action>,
@@ -203,10 +263,15 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(context: Arc<StreamContext>, source: Source, id: String, prove_by: Instant) -> Self {
+    fn new(
+        context: Arc<StreamContext>,
+        machine: Machine,
+        source: Source,
+        prove_by: Instant,
+    ) -> Self {
         let now = Instant::now();
         Self {
-            machine: ComponentStream::new(context.server.clone(), id),
+            machine,
             framer: Framer::new(context.limits.framer),
             out: Outgoing::default(),
             actions: Vec::new(),
@@ -287,14 +352,18 @@ impl Connection {
                 }
                 self.serving.take(&stanza, &to, reject);
             }
-            // A component has no user; its machine asks for none of these.
-            Action::Lookup { .. }
-            | Action::Judged { .. }
-            | Action::Restart
-            | Action::BindResource { .. }
-            | Action::Enable => {
-                self.close(StreamError::new(StreamCondition::InternalServerError));
-            }
+            Action::Lookup { user } => self.look_up(&user),
+            Action::Judged { user, proved } => self.judged(&user, proved),
+            Action::Restart => self.framer.reset(),
+            Action::BindResource {
+                user,
+                generation,
+                resource,
+            } => match Serving::bind_resource(&self.context, &user, generation, &resource) {
+                Ok(serving) => self.serving = serving,
+                Err(_) => self.close(StreamError::new(StreamCondition::InternalServerError)),
+            },
+            Action::Enable => self.serving.enable(&self.context.ingress),
             Action::PingAnswered(number) => self.serving.answered(number),
             Action::Acknowledged(h) => {
                 if let Err(sent) = self.serving.acknowledged(h) {
@@ -319,17 +388,38 @@ impl Connection {
         );
         match proof {
             Proof::Right(generation) => {
-                self.proved = true;
-                self.negotiate_by = Instant::now() + self.context.limits.enable;
+                self.has_proved();
                 self.input(Input::Verified(Some(generation)));
             }
             Proof::Wrong => self.input(Input::Verified(None)),
-            Proof::TooEarly(wait) => {
-                let seconds = wait.as_secs() + 1;
-                let text = format!("too many failed handshakes, try again in {seconds} s");
-                self.close(StreamError::new(StreamCondition::PolicyViolation).with_text(text));
-            }
+            Proof::TooEarly(wait) => self.too_early(wait),
         }
+    }
+
+    /// The machine waits for the answer in its next input; it is known at once.
+    fn look_up(&mut self, user: &str) {
+        match users::find(&self.context, self.source, user) {
+            Ok(found) => self.input(Input::Credentials(Box::new(found))),
+            Err(wait) => self.too_early(wait),
+        }
+    }
+
+    fn judged(&mut self, user: &str, proved: bool) {
+        users::judged(&self.context, self.source, user, proved);
+        if proved {
+            self.has_proved();
+        }
+    }
+
+    fn has_proved(&mut self) {
+        self.proved = true;
+        self.negotiate_by = Instant::now() + self.context.limits.enable;
+    }
+
+    fn too_early(&mut self, wait: Duration) {
+        let seconds = wait.as_secs() + 1;
+        let text = format!("too many failed handshakes, try again in {seconds} s");
+        self.close(StreamError::new(StreamCondition::PolicyViolation).with_text(text));
     }
 
     fn tick(&mut self) {
@@ -387,7 +477,7 @@ impl Connection {
     }
 
     fn has_header(&self) -> bool {
-        self.machine.peer_domain().is_some()
+        self.machine.has_header()
     }
 
     fn close(&mut self, error: StreamError) {

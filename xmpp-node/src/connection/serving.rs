@@ -1,4 +1,6 @@
 //! The session that a stream serves: asked for, bound, and given up again.
+//!
+//! Length: one method an event of a session, on all three states.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use xmpp_core::router::{Command, Refusal, Router, SessionId, StanzaPacker};
 use xmpp_core::stanza::Stanza;
 use xmpp_core::stream::Input;
 use xmpp_core::stream::confirmation::{Confirmation, Mode, Verdict};
+use xmpp_core::text::escape;
 
 use super::bound::{Bound, why_ended};
 use super::outgoing::Outgoing;
@@ -34,7 +37,8 @@ pub(super) enum Serving {
 
 pub(super) struct Asked {
     session: SessionId,
-    domain: String,
+    /// A bridge's domain, or a user's bare address.
+    name: String,
     managed: bool,
     signal: Arc<Signal>,
     /// Number of the request that asks.
@@ -59,17 +63,50 @@ impl Serving {
         });
         Ok(Self::Asked(Asked {
             session,
-            domain,
+            name: domain,
             managed,
             signal,
             request,
         }))
     }
 
+    /// Proposes a new session of a client.
+    pub(super) fn bind_resource(
+        context: &StreamContext,
+        user: &str,
+        generation: u32,
+        resource: &str,
+    ) -> Result<Self, SealingError> {
+        let session = SessionId(u128::from_le_bytes(sealing::random()?));
+        let signal = context.applied.watch_session(session);
+        let request = context.ingress.propose(&Command::BindResource {
+            session,
+            account: user,
+            generation,
+            resource,
+            on_conflict: context.resources.on_conflict,
+            most: context.resources.most,
+        });
+        Ok(Self::Asked(Asked {
+            session,
+            name: format!("{user}@{}", context.server.domain),
+            managed: false,
+            signal,
+            request,
+        }))
+    }
+
+    /// Proposes to count what follows (XEP-0198); until that is decided nothing is written.
+    pub(super) fn enable(&mut self, ingress: &Ingress) {
+        if let Self::Bound(bound) = self {
+            bound.enable(ingress);
+        }
+    }
+
     /// Proposes to serve a session again.
     pub(super) fn resume(
         context: &StreamContext,
-        domain: String,
+        name: String,
         generation: u32,
         session: SessionId,
         h: u32,
@@ -77,13 +114,13 @@ impl Serving {
         let signal = context.applied.watch_session(session);
         let request = context.ingress.propose(&Command::Resume {
             session,
-            name: &domain,
+            name: &name,
             generation,
             h,
         });
         Self::Asked(Asked {
             session,
-            domain,
+            name,
             managed: true,
             signal,
             request,
@@ -129,7 +166,7 @@ impl Serving {
                     }
                     // It was undone at once, or its decision was part of a snapshot. The session is there, so the peer
                     // must not be told that it cannot be resumed: it would repeat what was taken.
-                    let condition = why_ended(&router, &asked.domain, asked.session);
+                    let condition = why_ended(&router, &asked.name, None, asked.session);
                     return Some(Input::Close(StreamError::new(condition)));
                 };
                 let (taken, counted) = (session.taken, session.counted);
@@ -141,7 +178,8 @@ impl Serving {
                 };
                 let bound = Bound {
                     session: asked.session,
-                    domain: std::mem::take(&mut asked.domain),
+                    address: escape(name.as_str()).into_owned(),
+                    name: name.clone(),
                     stream: asked.request,
                     signal: Arc::clone(&asked.signal),
                     confirmation: Confirmation::new(mode, session.queue.confirmed())
@@ -158,9 +196,10 @@ impl Serving {
                     idle_asked: false,
                     ended: false,
                     answers_again: false,
+                    enabling: false,
                 };
                 info!(
-                    bridge = bound.domain,
+                    name = bound.name.as_str(),
                     session = shown(bound.session),
                     "bound"
                 );
@@ -180,7 +219,7 @@ impl Serving {
 
     fn refused(&mut self, context: &StreamContext, refusal: Refusal) -> Input {
         if let Self::Asked(asked) = std::mem::replace(self, Self::Nothing) {
-            info!(bridge = asked.domain, ?refusal, "refused");
+            info!(name = asked.name, ?refusal, "refused");
             context
                 .applied
                 .unwatch_session(asked.session, &asked.signal);
@@ -285,7 +324,7 @@ impl Serving {
         };
         if bound.confirmation.tick(start.elapsed()) == Verdict::Unconfirmed {
             info!(
-                bridge = bound.domain,
+                name = bound.name.as_str(),
                 "answers no pings: delivery counts when written"
             );
             let (session, stream) = (bound.session, bound.stream);
@@ -355,7 +394,7 @@ impl Serving {
 /// Whether a bind waits for the holder of its name.
 fn waits(router: &Router, asked: &Asked) -> bool {
     let holder = router
-        .bridge(&asked.domain)
+        .bridge(&asked.name)
         .and_then(|bridge| bridge.session)
         .and_then(|holder| router.session(holder));
     holder

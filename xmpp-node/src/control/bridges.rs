@@ -238,7 +238,7 @@ fn unknown_bridge(name: &str) -> AdminError {
     )
 }
 
-fn not_initialized() -> AdminError {
+pub(super) fn not_initialized() -> AdminError {
     AdminError::new(
         ErrorCode::NotInitialized,
         "this node belongs to no cluster yet",

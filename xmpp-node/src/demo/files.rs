@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use xmpp_node_api::address::HostPort;
 use xmpp_node_api::config::{
-    Admin, Cluster, Component, Config, Limits, Metrics, Node, Peer, Timing, Xmpp,
+    Admin, Clients, Cluster, Component, Config, Limits, Metrics, Node, Peer, Timing, Xmpp,
 };
 
 use super::error::DemoError;
@@ -90,6 +90,11 @@ pub(super) fn config(site: &Site, seeds: &[&Site], pki: &Pki) -> Result<Config, 
             chain: None,
             plain_listen: None,
         },
+        clients: Some(Clients {
+            listen: Some(site.client),
+            direct_listen: Some(site.client_direct),
+            ..Clients::default()
+        }),
         peer: Peer {
             listen: site.peer,
             advertise: peer(site)?,

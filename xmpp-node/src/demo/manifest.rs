@@ -40,6 +40,10 @@ pub struct ManifestNode {
     pub role: String,
     /// State directory.
     pub dir: PathBuf,
+    /// Client port, STARTTLS.
+    pub client: SocketAddr,
+    /// Client port, direct TLS.
+    pub client_direct: SocketAddr,
     /// Component port.
     pub component: SocketAddr,
     /// Peer port.
@@ -123,6 +127,7 @@ mod tests {
                 "dns": "127.0.0.1:5300",
                 "nodes": [{
                     "name": "xmpp1", "pid": 7, "role": "leader", "dir": "/d/xmpp1",
+                    "client": "127.0.0.1:5222", "client_direct": "127.0.0.1:5221",
                     "component": "127.0.0.1:5223", "peer": "127.0.0.1:7222",
                     "admin": "127.0.0.1:8443", "metrics": "127.0.0.1:9090",
                     "socket": "/d/xmpp1/admin.sock",

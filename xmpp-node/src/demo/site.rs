@@ -17,6 +17,8 @@ pub const DOMAIN: &str = "example.test";
 pub struct Ports {
     /// XMPP clients, as published by DNS.
     pub client: u16,
+    /// XMPP clients, direct TLS.
+    pub client_direct: u16,
     /// Components, direct TLS.
     pub component: u16,
     /// DNS, UDP and TCP.
@@ -32,6 +34,7 @@ pub struct Ports {
 impl Ports {
     const BASE: Self = Self {
         client: 5222,
+        client_direct: 5221,
         component: 5223,
         dns: 5300,
         peer: 7222,
@@ -51,6 +54,7 @@ impl Ports {
         }
         Ok(Self {
             client: base.client + offset,
+            client_direct: base.client_direct + offset,
             component: base.component + offset,
             dns: base.dns + offset,
             peer: base.peer + offset,
@@ -73,6 +77,10 @@ pub struct Site {
     pub name: String,
     /// Host name in the demo's DNS.
     pub host: String,
+    /// Client port, STARTTLS.
+    pub client: SocketAddr,
+    /// Client port, direct TLS.
+    pub client_direct: SocketAddr,
     /// Component port.
     pub component: SocketAddr,
     /// Peer port.
@@ -101,6 +109,8 @@ impl Site {
         let state = dir.join(&name);
         Self {
             host: format!("{name}.{DOMAIN}"),
+            client: at(ports.client),
+            client_direct: at(ports.client_direct),
             component: at(ports.component),
             peer: at(ports.peer),
             admin: at(ports.admin),
@@ -121,6 +131,8 @@ impl Site {
             pid,
             role: role.to_owned(),
             dir: self.dir.clone(),
+            client: self.client,
+            client_direct: self.client_direct,
             component: self.component,
             peer: self.peer,
             admin: self.admin,
@@ -129,8 +141,10 @@ impl Site {
         }
     }
 
-    fn listeners(&self) -> [(SocketAddr, &'static str); 4] {
+    fn listeners(&self) -> [(SocketAddr, &'static str); 6] {
         [
+            (self.client, "client port"),
+            (self.client_direct, "direct client port"),
             (self.component, "component port"),
             (self.peer, "peer port"),
             (self.admin, "admin port"),

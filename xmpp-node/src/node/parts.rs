@@ -11,10 +11,10 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpSocket};
 use tracing::warn;
 use xmpp_core::{framer, router};
-use xmpp_node_api::config::Limits;
+use xmpp_node_api::config::{Limits, OnConflict};
 
 use crate::admission::Bounds;
-use crate::connection::StreamLimits;
+use crate::connection::{Resources, StreamLimits};
 use crate::consensus::Timing;
 use crate::peer;
 use crate::settings::Settings;
@@ -162,6 +162,19 @@ pub(super) fn stream_limits(settings: &Settings) -> StreamLimits {
         answer: ANSWER,
         idle: IDLE,
         barrier: settings.timing.barrier_timeout,
+    }
+}
+
+/// How clients get their resources.
+pub(super) fn resources(settings: &Settings) -> Resources {
+    let clients = &settings.clients;
+    Resources {
+        on_conflict: match clients.on_conflict {
+            OnConflict::Replace => router::OnConflict::Replace,
+            OnConflict::Refuse => router::OnConflict::Refuse,
+            OnConflict::Rename => router::OnConflict::Rename,
+        },
+        most: clients.resources,
     }
 }
 

@@ -3,7 +3,9 @@
 use super::{Request, Secret};
 use crate::config::{Fault, cluster_id_fault, name_fault};
 
-/// The longest secret of a bridge that is taken, bytes.
+/// The longest name of a user, bytes (RFC 7622, 3.3).
+pub const MAX_USER_BYTES: usize = 1023;
+/// The longest secret of a bridge or password of a user that is taken, bytes.
 pub const MAX_SECRET_BYTES: usize = 1024;
 /// The most voters that a change may ask for: more than any group gains from.
 pub const MAX_VOTERS: usize = 16;
@@ -30,6 +32,9 @@ impl Request {
                 fault("name", bridge_fault(name)).or_else(|| fault("generation", rule))
             }
             Self::RemoveBridge { name } => fault("name", bridge_fault(name)),
+            Self::PutUser { name, password, .. } => fault("name", user_fault(name))
+                .or_else(|| fault("password", secret_fault(password))),
+            Self::RemoveUser { name } => fault("name", user_fault(name)),
             Self::Status {}
             | Self::Join { .. }
             | Self::RemoveMember { .. }
@@ -37,6 +42,7 @@ impl Request {
             | Self::MayRestart { .. }
             | Self::Drain { .. }
             | Self::ListBridges { .. }
+            | Self::ListUsers {}
             | Self::Reload {} => None,
         }
     }
@@ -48,6 +54,12 @@ fn bridge_fault(name: &str) -> Option<&'static str> {
         name.contains('.')
             .then_some("must not contain '.': it is the first label of the bridge's address")
     })
+}
+
+/// What else a name may not hold, the node tells, who knows the profile of addresses.
+fn user_fault(name: &str) -> Option<&'static str> {
+    let good = (1..=MAX_USER_BYTES).contains(&name.len()) && !name.contains(['@', '/']);
+    (!good).then_some("must have 1 to 1023 bytes, and neither '@' nor '/': it is the part of the address before '@'")
 }
 
 fn secret_fault(secret: &Secret) -> Option<&'static str> {
@@ -144,6 +156,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn users_have_names_and_passwords_with_bounds() {
+        for name in ["", "a@b", "a/b", &"a".repeat(MAX_USER_BYTES + 1)] {
+            faulty(&Request::RemoveUser { name: name.into() }, "name");
+        }
+        let put = |length: usize| Request::PutUser {
+            name: "juliet".into(),
+            password: Secret::new("s".repeat(length)),
+            replace: false,
+        };
+        faulty(&put(0), "password");
+        faulty(&put(MAX_SECRET_BYTES + 1), "password");
+        assert_eq!(put(1).fault(), None);
     }
 
     #[test]

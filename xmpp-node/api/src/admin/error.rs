@@ -78,6 +78,10 @@ pub enum ErrorCode {
     UnknownBridge,
     /// A bridge of this name exists, with another secret.
     BridgeExists,
+    /// No user has this name.
+    UnknownUser,
+    /// A user of this name exists.
+    UserExists,
     /// No member has this name or id.
     UnknownMember,
     /// No request has this name.
@@ -103,10 +107,14 @@ impl ErrorCode {
         match self {
             Self::Invalid => 400,
             Self::Forbidden => 403,
-            Self::UnknownBridge | Self::UnknownMember | Self::UnknownRequest => 404,
+            Self::UnknownBridge
+            | Self::UnknownUser
+            | Self::UnknownMember
+            | Self::UnknownRequest => 404,
             Self::NotInitialized
             | Self::AlreadyInitialized
             | Self::BridgeExists
+            | Self::UserExists
             | Self::Conflict => 409,
             Self::NotLeader => 421,
             Self::Internal => 500,

@@ -90,6 +90,16 @@ impl Config {
                 |_| "must be a loopback address: without TLS nothing is served to other machines",
             ),
         );
+        if let Some(clients) = &self.clients {
+            let within = |value: u32, most: u32| (1..=most).contains(&value);
+            let resources = !within(clients.resources, 1_000);
+            note(
+                "clients.resources",
+                resources.then_some("must be 1 to 1000"),
+            );
+            let users = !within(clients.users, 1_000_000);
+            note("clients.users", users.then_some("must be 1 to 1000000"));
+        }
         note(
             "cluster.id",
             self.cluster.id.as_deref().and_then(cluster_id_fault),
@@ -120,6 +130,16 @@ impl Config {
         let listeners = [
             ("component.listen", Some(self.component.listen)),
             ("component.plain_listen", self.component.plain_listen),
+            (
+                "clients.listen",
+                self.clients.as_ref().and_then(|clients| clients.listen),
+            ),
+            (
+                "clients.direct_listen",
+                self.clients
+                    .as_ref()
+                    .and_then(|clients| clients.direct_listen),
+            ),
             ("peer.listen", Some(self.peer.listen)),
             ("admin.listen", self.admin.listen),
             ("metrics.listen", self.metrics.listen),

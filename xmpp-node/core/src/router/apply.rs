@@ -1,4 +1,6 @@
 //! The decisions: one log entry in, a changed state and its news out.
+//!
+//! Length: one arm a command, and what they share.
 
 use bytes::Bytes;
 

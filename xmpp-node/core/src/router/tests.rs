@@ -1,4 +1,6 @@
 //! Tests of the router: one file a group of rules, the simulation last.
+//!
+//! Length: the harness that all tests of the router share.
 
 mod bridges;
 mod clients;

@@ -1,4 +1,6 @@
 //! Users and their clients: accounts, resources, what is sent to them, and what becomes of it when they go.
+//!
+//! Length: one test a rule of RFC 6121, 8.5 and of XEP-0198, on one harness.
 
 use super::*;
 

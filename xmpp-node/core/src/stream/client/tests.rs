@@ -1,4 +1,6 @@
 //! A client by hand on the machine: what it sends, what must be done then.
+//!
+//! Length: one test a state of the stream, on one client by hand.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
