@@ -3,8 +3,6 @@
 //! A node that has no cluster waits to be initialised, or asks its seeds to take it in. A member takes part in votes once a
 //! quorum confirms its id. One that was removed forgets what it was and is a new, empty node. On a planned stop it hands
 //! leadership over, sends its peers elsewhere, and leaves without its links counting as lost.
-//!
-//! Length: one place where all tasks are wired.
 
 mod health;
 mod leaving;

@@ -1,7 +1,7 @@
 //! What a client's user is checked with, if it may be told now.
 //!
 //! A user that does not exist is given keys too, always the same for a name on every node, and everything after that is the
-//! same work (P43). Failures are counted as those of bridges are, see [`crate::throttle`], by the user's bare address.
+//! same work. Failures are counted as those of bridges are, see [`crate::throttle`], by the user's bare address.
 
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -103,7 +103,7 @@ impl Local {
     pub(crate) fn to_cluster(&self, element: &Element, jid: &str) -> Result<Bytes, StreamError> {
         let stanza = Stanza::parse(element, self.lang.as_deref(), ns::COMPONENT_ACCEPT, "")?;
         let stanza = stanza.ok_or(StreamCondition::UnsupportedStanzaType)?;
-        // The cluster would end our stream for these, and with it everybody's traffic; so they end here (P31, P42).
+        // The cluster would end our stream for these, and with it everybody's traffic; so they end here.
         match &stanza.from {
             None if stanza.from_fault.is_some() => return Err(StreamCondition::InvalidFrom.into()),
             None => return Err(StreamCondition::ImproperAddressing.into()),
