@@ -20,6 +20,7 @@ pub use node::run;
 pub mod admission;
 pub mod connection;
 pub mod listener;
+pub mod refusals;
 pub mod throttle;
 
 pub mod ingress;

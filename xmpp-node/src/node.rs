@@ -37,6 +37,7 @@ use crate::ingress::Ingress;
 use crate::listener::{self, Port};
 use crate::metrics::Metrics;
 use crate::peer::{Hello, Peers};
+use crate::refusals::Refusals;
 use crate::settings::Settings;
 use crate::status::Since;
 use crate::throttle::Throttle;
@@ -197,6 +198,7 @@ impl Node {
             resources: resources(&settings),
             welcome: watch::Sender::new(Welcome::Open),
             throttle: Mutex::new(Throttle::new(throttle_policy(&settings))),
+            refusals: Refusals::default(),
             metrics: Arc::clone(&metrics),
         });
         info!(

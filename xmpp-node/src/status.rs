@@ -8,7 +8,7 @@ use openraft::ServerState;
 use xmpp_node_api::address::HostPort;
 use xmpp_node_api::status::{
     Attachment, BridgeState, BridgeStatus, Leader, Ledger, MemberRole, NodeId, NodeRole,
-    NodeStatus, PeerStatus, QueueStatus, Readiness,
+    NodeStatus, PeerStatus, QueueStatus, Readiness, RefusalStatus, StrangerStatus,
 };
 use xmpp_node_api::time::Timestamp;
 
@@ -86,7 +86,7 @@ impl Node {
             .map(|(id, member)| self.peer(*id, member, leadership.leader, voters.contains(id)))
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
-        let (digest, configuration_digest, bridges, ledger, cluster) = {
+        let (digest, configuration_digest, bridges, strangers, ledger, cluster) = {
             let router = self.streams.applied.router();
             let name = |id: u64| {
                 members
@@ -97,11 +97,7 @@ impl Node {
                 let session = bridge.session.and_then(|session| router.session(session));
                 let attached = session.and_then(|session| session.attached);
                 BridgeStatus {
-                    name: domain
-                        .strip_suffix(router.domain())
-                        .unwrap_or(domain)
-                        .trim_end_matches('.')
-                        .to_owned(),
+                    name: self.bridge_name(domain),
                     jid: domain.to_owned(),
                     attached: attached.map(|at| Attachment {
                         node: name(at.node).unwrap_or_else(|| NodeId(at.node).to_string()),
@@ -122,8 +118,12 @@ impl Node {
                         .map(|secret| secret.generation.into())
                         .collect(),
                     unconfirmed: session.is_some_and(|session| session.unconfirmed),
+                    refusal: self.streams.refusals.of(domain),
                 }
             });
+            let strangers = self.streams.refusals.strangers().into_iter();
+            // One that was made a bridge since is none.
+            let strangers = strangers.filter(|(domain, _)| router.bridge(domain).is_none());
             let (known, queued) = (router.ledger(), router.queued());
             let ledger = Ledger {
                 accepted: known.accepted,
@@ -139,6 +139,9 @@ impl Node {
                 router.digest(),
                 router.configuration_digest(),
                 bridges.collect(),
+                strangers
+                    .map(|(domain, refusal)| self.stranger(&domain, refusal))
+                    .collect(),
                 ledger,
                 cluster,
             )
@@ -165,11 +168,25 @@ impl Node {
             draining: *self.draining.borrow(),
             peers,
             bridges,
+            strangers,
             ledger,
             certificate: self.settings.tls.component_status(),
             peer_certificate: self.settings.tls.peer_status(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_seconds: self.started.elapsed().as_secs(),
+        }
+    }
+
+    /// `cb1` for `cb1.example.test`.
+    fn bridge_name(&self, domain: &str) -> String {
+        let front = domain.strip_suffix(&self.settings.domain);
+        front.unwrap_or(domain).trim_end_matches('.').to_owned()
+    }
+
+    fn stranger(&self, domain: &str, refusal: RefusalStatus) -> StrangerStatus {
+        StrangerStatus {
+            name: self.bridge_name(domain),
+            refusal,
         }
     }
 

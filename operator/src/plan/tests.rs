@@ -95,6 +95,7 @@ pub(super) fn node(
             })
             .collect(),
         bridges: Vec::new(),
+        strangers: Vec::new(),
         ledger: Ledger::default(),
         certificate: certificate.clone(),
         peer_certificate: certificate,

@@ -101,6 +101,9 @@ pub struct NodeStatus {
     pub peers: Vec<PeerStatus>,
     /// The bridges, sorted by name.
     pub bridges: Vec<BridgeStatus>,
+    /// Names that this node refused of late since no bridge has them, sorted; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<StrangerStatus>,
     /// What became of every stanza accepted.
     pub ledger: Ledger,
     /// The certificate that components are shown.
@@ -212,6 +215,47 @@ pub struct BridgeStatus {
     pub secret_generations: Vec<u64>,
     /// It answers no ping: what was written to it counts as delivered.
     pub unconfirmed: bool,
+    /// The last time that this node refused somebody who named this bridge; none since it registered here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<RefusalStatus>,
+}
+
+/// Why, whence and how often somebody who named a bridge was refused: attempts that failed in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalStatus {
+    /// Why.
+    pub reason: RefusalReason,
+    /// Address that it came from, as limits count it: an IPv4 address, or an IPv6 network of 64 bits.
+    pub from: String,
+    /// The first of these attempts, by this node's clock.
+    pub since: Timestamp,
+    /// The last one.
+    pub at: Timestamp,
+    /// How many there were, those that came too early to be looked at included.
+    pub count: u64,
+}
+
+/// Why somebody who named a bridge was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// Its secret is none of the bridge's.
+    WrongSecret,
+    /// No bridge has that name.
+    UnknownBridge,
+    /// The bridge is served by another stream, which is alive.
+    Conflict,
+    /// Too many before it failed, perhaps of others behind the same address: its secret was not looked at.
+    TooManyFailures,
+}
+
+/// A name that no bridge has, and that was refused for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrangerStatus {
+    /// The name.
+    pub name: String,
+    /// Why, whence and how often.
+    pub refusal: RefusalStatus,
 }
 
 /// Where a session's stream is.

@@ -143,7 +143,9 @@ pub(crate) fn status() -> NodeStatus {
             },
             secret_generations: vec![1],
             unconfirmed: false,
+            refusal: None,
         }],
+        strangers: Vec::new(),
         ledger: Ledger {
             accepted: 10,
             delivered: 8,

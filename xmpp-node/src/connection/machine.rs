@@ -49,6 +49,14 @@ impl Machine {
         }
     }
 
+    /// The bridge that a component says it is; clients are none.
+    pub(super) fn bridge(&self) -> Option<&str> {
+        match self {
+            Self::Component(stream) => stream.peer_domain(),
+            Self::Client(_) => None,
+        }
+    }
+
     pub(super) fn error(&self) -> Option<StreamCondition> {
         match self {
             Self::Component(stream) => stream.error(),

@@ -7,6 +7,7 @@
 //! Length: one arm an action of the machines, beside the loop that they drive.
 
 mod bound;
+mod context;
 mod ending;
 mod machine;
 mod outgoing;
@@ -16,27 +17,23 @@ mod starttls;
 mod users;
 mod window;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
-use xmpp_core::framer::{Framer, Limits};
-use xmpp_core::router::OnConflict;
+use xmpp_core::framer::Framer;
+use xmpp_core::router::Refusal;
 use xmpp_core::stream::client::ClientStream;
 use xmpp_core::stream::component::ComponentStream;
-use xmpp_core::stream::{Action, Input, Server, handled_too_high};
+use xmpp_core::stream::{Action, Input, handled_too_high};
+use xmpp_node_api::status::RefusalReason;
 
 use crate::admission::{Source, Unproved};
-use crate::applied::Applied;
-use crate::contact::Contact;
-use crate::ingress::Ingress;
-use crate::metrics::{Metrics, StreamEnd};
-use crate::sealing::{self, SealingKey};
-use crate::throttle::Throttle;
+use crate::metrics::StreamEnd;
+use crate::sealing;
+pub use context::{Resources, StreamContext, StreamLimits, Welcome};
 use ending::close;
 use machine::Machine;
 use outgoing::Outgoing;
@@ -51,68 +48,6 @@ const CLOSING: Duration = Duration::from_secs(3);
 
 /// How long our end of the stream waits for what the peer sent before its own to be accepted.
 const ACCEPTANCE: Duration = Duration::from_secs(5);
-
-/// Bounds of one stream.
-#[derive(Debug, Clone, Copy)]
-pub struct StreamLimits {
-    /// Of what is read.
-    pub framer: Limits,
-    /// Stanzas read and not yet accepted, after which reading stops.
-    pub window_stanzas: u64,
-    /// Bytes of them.
-    pub window_bytes: u64,
-    /// From the handshake to `<enable/>` or `<resume/>`.
-    pub enable: Duration,
-    /// How long `<r/>` waits for what was read before it to be accepted.
-    pub answer: Duration,
-    /// How long a stream may be silent before it is asked for a sign of life.
-    pub idle: Duration,
-    /// How long a plain component may leave a ping unanswered before delivery counts when written.
-    pub barrier: Duration,
-}
-
-/// Whether streams are welcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Welcome {
-    /// Yes.
-    Open,
-    /// No: the node stops, or had no quorum for `quorumGrace`. Peers are sent elsewhere with `system-shutdown`.
-    Shut,
-}
-
-/// How clients get their resources.
-#[derive(Debug, Clone, Copy)]
-pub struct Resources {
-    /// What becomes of one that is served already.
-    pub on_conflict: OnConflict,
-    /// How many a user may have at once.
-    pub most: u32,
-}
-
-/// What all streams of a node share.
-#[derive(Debug)]
-pub struct StreamContext {
-    /// The applied state.
-    pub applied: Arc<Applied>,
-    /// Where commands go.
-    pub ingress: Arc<Ingress>,
-    /// Whether this node may speak for the cluster.
-    pub contact: Arc<Contact>,
-    /// The sealing key, once the node is a member of a cluster.
-    pub sealing: Arc<ArcSwapOption<SealingKey>>,
-    /// What the stream machine must know.
-    pub server: Server,
-    /// Bounds.
-    pub limits: StreamLimits,
-    /// How clients get their resources.
-    pub resources: Resources,
-    /// Whether streams are welcome.
-    pub welcome: watch::Sender<Welcome>,
-    /// Who failed with handshakes.
-    pub throttle: Mutex<Throttle>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-}
 
 /// Serves a component until its stream is over. It must have proved a secret by `prove_by`; `unproved` is given back once it has.
 pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
@@ -313,7 +248,23 @@ impl Connection {
             .serving
             .observe(&self.context, self.start, &mut self.out)
         {
+            self.note(&input);
             self.input(input);
+        }
+    }
+
+    /// Tells people what became of a bridge that proved its secret.
+    fn note(&self, input: &Input) {
+        let Some(domain) = self.machine.bridge() else {
+            return;
+        };
+        let refusals = &self.context.refusals;
+        match input {
+            Input::Bound { .. } => refusals.registered(domain),
+            Input::Refused(Refusal::Conflict) => {
+                refusals.refused(domain, RefusalReason::Conflict, self.source);
+            }
+            _ => {}
         }
     }
 

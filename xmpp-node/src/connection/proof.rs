@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::info;
 use xmpp_core::handshake;
 use xmpp_core::router::SealedSecret;
+use xmpp_node_api::status::RefusalReason;
 
 use super::StreamContext;
 use crate::admission::Source;
@@ -63,6 +64,17 @@ pub(super) fn check(
         }
         Err(wait) => Proof::TooEarly(wait),
     };
+    // The peer is told the same either way; people who may read the status need to know.
+    let known = || context.applied.router().bridge(domain).is_some();
+    let reason = match proof {
+        Proof::Right(_) => None,
+        _ if !known() => Some(RefusalReason::UnknownBridge),
+        Proof::Wrong => Some(RefusalReason::WrongSecret),
+        Proof::TooEarly(_) => Some(RefusalReason::TooManyFailures),
+    };
+    if let Some(reason) = reason {
+        context.refusals.refused(domain, reason, source);
+    }
     context.metrics.handshake(match proof {
         Proof::Right(_) => Outcome::Proved,
         Proof::Wrong => Outcome::Failed,

@@ -143,6 +143,7 @@ pub(super) mod tests {
             draining: false,
             peers: peers.collect(),
             bridges: Vec::new(),
+            strangers: Vec::new(),
             ledger: Ledger::default(),
             certificate: certificate.clone(),
             peer_certificate: certificate,

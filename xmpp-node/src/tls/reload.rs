@@ -60,3 +60,6 @@ fn note(outcome: Result<bool, Vec<Fault>>, known: Option<Vec<Fault>>) -> Option<
 
 /// A renewed certificate comes hours before the old one ends; ten seconds cost two reads of small files each.
 const INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,6 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_pem::certificates_of;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tokio_util::sync::CancellationToken;
 
 use super::test_pki::{Leaf, TestPki};
 use super::*;
@@ -343,34 +342,4 @@ fn a_certificate_that_serves_clients_only_is_refused_for_a_node() {
     let faults = Tls::load(files).expect_err("a node is a server too");
     assert_eq!(faults[0].key, "peer.certificate");
     assert!(TlsClient::load(&pki.client("xmpp1")).is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_renewed_certificate_is_found_by_looking_again() {
-    let pki = TestPki::new();
-    let tls = Arc::new(Tls::load(pki.node("xmpp1", DOMAIN)).expect("good files"));
-    let (looked, mut looks) = tokio::sync::mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
-    let report = move |tls: &Tls| {
-        let _ = looked.send((tls.component_status().serial, tls.reload_failures()));
-    };
-    let watching = tokio::spawn(watch(Arc::clone(&tls), report, stop.clone()));
-    let first = looks.recv().await.expect("it looks at once");
-
-    pki.write("xmpp1.key", "?");
-    assert_eq!(
-        looks.recv().await,
-        Some((first.0.clone(), 1)),
-        "the old one stays, the failure is counted"
-    );
-
-    pki.node("xmpp1", DOMAIN);
-    let renewed = looks.recv().await.expect("it looks on");
-    assert_ne!(renewed.0, first.0);
-    assert_eq!(renewed.1, 1);
-    stop.cancel();
-    watching
-        .await
-        .expect("it does not panic")
-        .expect("it ends by itself");
 }
