@@ -5,13 +5,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
     Preconditions,
 };
 use kube::core::GroupVersionKind;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Resource as _};
 use serde_json::{Value, json};
 
@@ -21,11 +20,14 @@ use crate::names::MANAGER;
 
 mod cover;
 mod error;
+mod events;
+mod pods;
 mod rights;
 
 pub use self::cover::{hash, quantity};
 pub use self::error::ApiError;
 use self::error::failed;
+pub use self::events::{Notice, Said};
 pub use self::rights::{KINDS, OWN_RIGHTS, RIGHTS, Right};
 
 /// Hash of the object as it was applied last: tells what was taken out of it since.
@@ -200,34 +202,6 @@ impl Access {
         Ok(())
     }
 
-    /// Pods that bear these labels, read from the quorum.
-    ///
-    /// # Errors
-    /// [`ApiError`].
-    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>, ApiError> {
-        self.right("", "pods", "list");
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let found = api.list(&ListParams::default().labels(labels)).await;
-        Ok(found.map_err(failed("list", "Pod", labels))?.items)
-    }
-
-    /// Deletes a pod if it is still the one meant, and nothing about it changed since it is looked at here.
-    ///
-    /// # Errors
-    /// [`ApiError`].
-    pub async fn delete_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), ApiError> {
-        self.right("", "pods", "get");
-        self.right("", "pods", "delete");
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let live = api.get(name).await.map_err(failed("get", "Pod", name))?;
-        let params = exactly(uid, live.meta().resource_version.clone());
-        self.metrics.written();
-        api.delete(name, &params)
-            .await
-            .map_err(failed("delete", "Pod", name))?;
-        Ok(())
-    }
-
     /// Writes a status.
     ///
     /// # Errors
@@ -250,30 +224,6 @@ impl Access {
         let patched = api.patch_status(name, &params, &Patch::Apply(&patch)).await;
         patched.map_err(failed("patch", "XmppCluster", name))?;
         Ok(())
-    }
-
-    /// Tells what was done to a resource. One that cannot be written is logged and no more: it is for people.
-    pub async fn tell(&self, resource: &XmppCluster, warning: bool, reason: &str, note: String) {
-        self.right("events.k8s.io", "events", "create");
-        self.right("events.k8s.io", "events", "patch");
-        let event = Event {
-            type_: if warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(900).collect()),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self
-            .recorder
-            .publish(&event, &resource.object_ref(&()))
-            .await
-        {
-            tracing::info!(reason, %error, "an event was not written");
-        }
     }
 
     /// Leases, for the election.

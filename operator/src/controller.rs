@@ -32,6 +32,8 @@ const AT_REST: Duration = Duration::from_secs(300);
 const ON_THE_WAY: Duration = Duration::from_secs(1);
 /// Between passes over a cluster that waits for something.
 const WAITING: Duration = Duration::from_secs(15);
+/// Between passes over a cluster that waits for people elsewhere.
+const SLOWLY: Duration = Duration::from_secs(60);
 /// How long changes are gathered before a pass.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Passes at the same time; over one cluster there is never more than one.
@@ -132,6 +134,7 @@ async fn reconcile(resource: Arc<XmppCluster>, context: Arc<Context>) -> Result<
     let (result, wait) = match outcome.pace {
         Pace::Soon => ("goes_on", ON_THE_WAY),
         Pace::Later => ("waits", WAITING),
+        Pace::Slowly => ("waits", SLOWLY),
         Pace::Rest => ("rests", AT_REST),
     };
     context.passes.metrics.passed(result);
@@ -181,6 +184,8 @@ async fn pulse(
 ) {
     loop {
         sleep(spread(PULSE)).await;
+        let uids = known.state().iter().filter_map(|one| one.uid()).collect();
+        context.passes.keep_only(&uids);
         let due: Vec<_> = {
             let mut watched = context.watched();
             // A resource that went brings no pass that could say so.

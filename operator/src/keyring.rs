@@ -5,11 +5,12 @@
 //! | `<cluster>-internal-ca` | once, never again | the CA of peer and admin ports |
 //! | `<cluster>-public-ca` | once, unless `tls.secretRef` | the CA of what bridges are shown |
 //! | `<cluster>-node-certificates` | renewed at two thirds of 30 days | each member's internal certificate |
-//! | `<cluster>-certificate` | the same, unless `tls.secretRef` | the certificate that bridges are shown |
+//! | `<cluster>-certificate` | the same; with `tls.secretRef` a copy, whenever that one is good | the certificate that bridges are shown |
 //! | `<cluster>-bridge-<name>` | once, unless `secretRef` | what a bridge needs, in the form of servicebinding.io |
 //!
 //! What is made once is written by `create` alone, so it is never overwritten, whatever was read. A CA that cannot be read is
-//! an error and not a reason to make another one. Nothing of a Secret is ever printed.
+//! an error and not a reason to make another one. Members never read a Secret of a user's: what is wrong with one, or that it
+//! is gone, harms none that runs or starts. Nothing of a Secret is ever printed.
 
 use std::collections::BTreeMap;
 
@@ -120,7 +121,8 @@ pub fn missing(
 #[must_use]
 pub fn trust<'a>(cluster: &Cluster, secrets: &'a Secrets) -> Option<&'a str> {
     let data = match cluster.spec.tls_secret() {
-        Some(given) => secrets.given.get(given)?.as_ref()?,
+        // With the copy that members have, not with the original, which may be no good.
+        Some(_) => secrets.own.get(&cluster.names.certificate())?,
         None => secrets.own.get(&cluster.names.public_ca())?,
     };
     text(data, "ca.crt")
@@ -184,12 +186,15 @@ impl Keyring {
             let meta = cluster.meta(&names.node_certificates());
             written.push(secret(meta, "Opaque", &node_data));
         }
-        if let Some(public) = &self.public {
-            let data = server_certificate(public, cluster, secrets, now)?;
-            if secrets.own.get(&names.certificate()) != Some(&data) {
-                let meta = cluster.meta(&names.certificate());
-                written.push(secret(meta, "kubernetes.io/tls", &data));
-            }
+        let certificate = match &self.public {
+            Some(public) => Some(server_certificate(public, cluster, secrets, now)?),
+            None => given_certificate(cluster, secrets, now),
+        };
+        if let Some(data) = certificate
+            && secrets.own.get(&names.certificate()) != Some(&data)
+        {
+            let meta = cluster.meta(&names.certificate());
+            written.push(secret(meta, "kubernetes.io/tls", &data));
         }
         for bridge in &cluster.spec.bridges {
             let Some(found) = secrets.own.get(&names.bridge(&bridge.name)) else {
@@ -263,6 +268,19 @@ fn server_certificate(
     let mut data = pair_data(&pair, "tls.crt", "tls.key");
     data.insert("ca.crt".to_owned(), ca.as_bytes().to_vec());
     Ok(data)
+}
+
+/// A copy of the certificate that the resource names, if it is good.
+fn given_certificate(cluster: &Cluster, secrets: &Secrets, now: Timestamp) -> Option<Data> {
+    let given = secrets.given.get(cluster.spec.tls_secret()?)?.as_ref()?;
+    if certificate_fault(cluster, secrets, now).is_some() {
+        return None;
+    }
+    let keys = ["tls.crt", "tls.key", "ca.crt"];
+    let copy = keys
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), given.get(*key)?.clone())));
+    Some(copy.collect())
 }
 
 /// What a bridge must know, but its secret.
@@ -349,4 +367,4 @@ mod judge;
 #[cfg(test)]
 mod tests;
 
-pub use self::judge::{certificate_fault, secret_name, wanted_secret};
+pub use self::judge::{certificate_ends, certificate_fault, secret_name, wanted_secret};

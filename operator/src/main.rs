@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use xmpp_operator::api::Access;
 use xmpp_operator::cluster::Settings;
 use xmpp_operator::controller;
+use xmpp_operator::dns::Dns;
 use xmpp_operator::lease::Election;
 use xmpp_operator::metrics::{self, Metrics};
 use xmpp_operator::pass::Passes;
@@ -139,8 +140,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         arguments.namespaces
     };
+    let dns = Dns::of_system().unwrap_or_else(|error| {
+        tracing::warn!(%error, "DNS cannot be asked");
+        Dns::default()
+    });
     let controllers = spaces.iter().map(|space| {
-        let passes = Passes::new(access.clone(), metrics.clone());
+        let passes = Passes::new(access.clone(), metrics.clone(), dns.clone());
         controller::run(
             client.clone(),
             space,

@@ -20,6 +20,8 @@ pub const COMPONENT_PORT_NAME: &str = "xmpp-component";
 pub const MANAGER: &str = "xmpp-operator";
 /// What the operator takes off a pod that bridges shall leave.
 pub const SERVING: &str = "xmppcluster.dev/serving";
+/// On a pod: since when it is taken out of the Services that bridges look up.
+pub const DRAINING_SINCE: &str = "xmppcluster.dev/draining-since";
 /// On a pod: `volume` asks for the member to be replaced, its volume thrown away.
 pub const REPLACE: &str = "xmppcluster.dev/replace";
 /// On an `XmppCluster`: its cluster id, typed by somebody who accepts that all data is lost.

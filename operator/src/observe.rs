@@ -2,17 +2,26 @@
 //! that cannot be undone may follow.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, Pod as KubePod};
 use xmpp_node_api::status::NodeStatus;
 
-use crate::api::{Access, ApiError, Object, Objects};
+use crate::api::{Access, ApiError, Object, Objects, Said};
 use crate::cluster::Cluster;
 use crate::keyring::{Data, Secrets};
-use crate::names::{REPLACE, START_EMPTY};
-use crate::view::{Pod, Record, Trouble, View};
+use crate::names::{DRAINING_SINCE, REPLACE, SERVING, START_EMPTY};
+use crate::trouble;
+use crate::view::{Pod, Record, View};
+
+/// How long a pod is out of the Services before it goes. Name servers of Kubernetes keep records for 5 s; where they keep them
+/// for longer, a bridge may try a pod that is gone, and then the next one.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Events older than that say nothing of now: whatever still goes wrong is told of more often.
+const RECENT: Duration = Duration::from_secs(900);
 
 /// What a pass found at the API server.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +34,8 @@ pub struct Observed {
     pub pods: Vec<KubePod>,
     /// The claims of the members' volumes.
     pub claims: Vec<Object>,
+    /// Recent events of claims that have no volume, and of a StatefulSet that lacks pods, by kind and name.
+    pub said: BTreeMap<(&'static str, String), Vec<Said>>,
 }
 
 /// What a member answered, by the name of its pod.
@@ -78,10 +89,39 @@ pub async fn observe(access: &Access, cluster: &Cluster) -> Result<Observed, Api
             .objects
             .insert((kind, object.name().to_owned()), object);
     }
+    for about in observed.puzzles(cluster) {
+        let (kind, name) = &about;
+        let mut said = access.events(space, kind, name).await?;
+        let now = Timestamp::now();
+        said.retain(|said| !is_past(said.at, RECENT, now));
+        observed.said.insert(about, said);
+    }
     Ok(observed)
 }
 
+fn is_past(time: Timestamp, by: Duration, now: Timestamp) -> bool {
+    now.duration_since(time).unsigned_abs() >= by && now > time
+}
+
 impl Observed {
+    /// What only events can explain: claims without a volume, pods that are not made.
+    fn puzzles(&self, cluster: &Cluster) -> Vec<(&'static str, String)> {
+        let bound = |claim: &&Object| claim.0["status"]["phase"] == "Bound";
+        let claims = self.claims.iter().filter(|claim| !bound(claim));
+        let claims = claims.map(|claim| ("PersistentVolumeClaim", claim.name().to_owned()));
+        let wanted = self
+            .set(cluster)
+            .and_then(|set| set.0["spec"]["replicas"].as_u64());
+        let lacking = wanted.is_some_and(|wanted| (self.pods.len() as u64) < wanted);
+        let set = lacking.then(|| ("StatefulSet", cluster.names.cluster().to_owned()));
+        claims.chain(set).collect()
+    }
+
+    fn said(&self, kind: &'static str, name: &str) -> &[Said] {
+        let found = self.said.get(&(kind, name.to_owned()));
+        found.map_or(&[], Vec::as_slice)
+    }
+
     /// An object of the cluster.
     #[must_use]
     pub fn object(&self, kind: &str, name: &str) -> Option<&Object> {
@@ -152,7 +192,7 @@ impl Observed {
 
     /// What is known of the members.
     #[must_use]
-    pub fn view(&self, cluster: &Cluster, answers: &Answers) -> View {
+    pub fn view(&self, cluster: &Cluster, answers: &Answers, now: Timestamp) -> View {
         let set = self.set(cluster);
         let revision = set.and_then(current_revision);
         let record = self.record(cluster).unwrap_or_default();
@@ -160,7 +200,7 @@ impl Observed {
         let mut pods: Vec<Pod> = self
             .pods
             .iter()
-            .filter_map(|pod| self::pod(cluster, pod, revision, answers))
+            .filter_map(|pod| self.pod(cluster, pod, revision, answers, now))
             .collect();
         pods.sort_by_key(|pod| pod.ordinal);
         View {
@@ -173,7 +213,46 @@ impl Observed {
             start_empty: confirmed.is_some() && confirmed == record.id(),
             record,
             pods,
+            unmade: trouble::of_creation(self.said("StatefulSet", cluster.names.cluster())),
         }
+    }
+
+    fn pod(
+        &self,
+        cluster: &Cluster,
+        pod: &KubePod,
+        revision: Option<&str>,
+        answers: &Answers,
+        now: Timestamp,
+    ) -> Option<Pod> {
+        let name = pod.metadata.name.clone()?;
+        let ordinal = cluster.names.ordinal(&name)?;
+        let labels = pod.metadata.labels.as_ref();
+        let own = labels.and_then(|labels| labels.get("controller-revision-hash"));
+        let serving =
+            labels.is_some_and(|labels| labels.get(SERVING).is_some_and(|on| on == "true"));
+        let annotation = |key: &str| pod.metadata.annotations.as_ref()?.get(key);
+        let draining: Option<Timestamp> = annotation(DRAINING_SINCE).and_then(|at| at.parse().ok());
+        let claim = cluster.names.claim(ordinal);
+        let said = self.said("PersistentVolumeClaim", &claim);
+        let claim = self.claims.iter().find(|found| found.name() == claim);
+        let answer = answers.get(&name);
+        let answered = answer.is_some_and(Result::is_ok);
+        Some(Pod {
+            ordinal,
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            outdated: revision.zip(own).is_some_and(|(wanted, own)| wanted != own),
+            leaving: pod.metadata.deletion_timestamp.is_some(),
+            serving,
+            // Without a time it was somebody else, at some time.
+            drained: !serving && draining.is_none_or(|since| is_past(since, DRAIN, now)),
+            running: is_running(pod),
+            replace: annotation(REPLACE).is_some_and(|value| value == "volume"),
+            trouble: trouble::of_pod(pod, claim, said, answered, now),
+            node: answer.and_then(|answer| answer.as_ref().ok().cloned()),
+            silence: answer.and_then(|answer| answer.as_ref().err().cloned()),
+            name,
+        })
     }
 
     fn set(&self, cluster: &Cluster) -> Option<&Object> {
@@ -202,27 +281,6 @@ fn current_revision(set: &Object) -> Option<&str> {
     set.0["status"]["updateRevision"].as_str().filter(|_| seen)
 }
 
-fn pod(cluster: &Cluster, pod: &KubePod, revision: Option<&str>, answers: &Answers) -> Option<Pod> {
-    let name = pod.metadata.name.clone()?;
-    let labels = pod.metadata.labels.as_ref();
-    let own = labels.and_then(|labels| labels.get("controller-revision-hash"));
-    let annotations = pod.metadata.annotations.as_ref();
-    let answer = answers.get(&name);
-    Some(Pod {
-        ordinal: cluster.names.ordinal(&name)?,
-        uid: pod.metadata.uid.clone().unwrap_or_default(),
-        outdated: revision.zip(own).is_some_and(|(wanted, own)| wanted != own),
-        leaving: pod.metadata.deletion_timestamp.is_some(),
-        running: is_running(pod),
-        replace: annotations
-            .is_some_and(|map| map.get(REPLACE).is_some_and(|value| value == "volume")),
-        trouble: trouble(pod),
-        node: answer.and_then(|answer| answer.as_ref().ok().cloned()),
-        silence: answer.and_then(|answer| answer.as_ref().err().cloned()),
-        name,
-    })
-}
-
 fn state(pod: &KubePod) -> Option<&ContainerState> {
     let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
     status.state.as_ref()
@@ -230,40 +288,4 @@ fn state(pod: &KubePod) -> Option<&ContainerState> {
 
 fn is_running(pod: &KubePod) -> bool {
     state(pod).is_some_and(|state| state.running.is_some())
-}
-
-/// Why a pod does not run, where the API server knows: the scheduler first, then the image, then the program.
-fn trouble(pod: &KubePod) -> Option<Trouble> {
-    let status = pod.status.as_ref()?;
-    let mut conditions = status.conditions.as_ref().into_iter().flatten();
-    let unscheduled = conditions
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    if let Some(condition) = unscheduled {
-        return Some(Trouble {
-            reason: condition
-                .reason
-                .clone()
-                .unwrap_or_else(|| "Unschedulable".to_owned()),
-            message: condition.message.clone().unwrap_or_default(),
-        });
-    }
-    let container = status.container_statuses.as_ref()?.first()?;
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    let reason = waiting.reason.clone().unwrap_or_default();
-    // These are the way to every running container.
-    if reason.is_empty() || reason == "ContainerCreating" || reason == "PodInitializing" {
-        return None;
-    }
-    let last = container
-        .last_state
-        .as_ref()
-        .and_then(|last| last.terminated.as_ref());
-    let said = last
-        .and_then(|last| last.message.clone())
-        .filter(|text| !text.trim().is_empty());
-    let message = said.or_else(|| waiting.message.clone()).unwrap_or_default();
-    Some(Trouble {
-        reason,
-        message: message.trim().chars().take(500).collect(),
-    })
 }

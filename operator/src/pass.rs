@@ -3,32 +3,38 @@
 //! A pass may end after any write, and the next one goes on from what it then finds. At most one step that cannot be undone
 //! is taken, and none in a pass that changed an object on which the plan stood.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use xmpp_node_api::admin::ErrorCode;
+use xmpp_node_api::status::NodeStatus;
 use xmpp_node_client::admin::ClientError;
 
-use crate::api::{Access, ApiError, quantity};
+use crate::api::{Access, ApiError, Notice};
 use crate::build::{self, Facts};
 use crate::cluster::Cluster;
-use crate::crd::{XmppCluster, XmppClusterStatus};
+use crate::crd::XmppCluster;
+use crate::dns::Dns;
 use crate::keyring::{self, KeyError, Keyring};
 use crate::metrics::Metrics;
 use crate::names::BRIDGE;
 use crate::nodes::Nodes;
 use crate::observe::{Observed, observe};
 use crate::plan::{Plan, Step, Waiting, plan};
-use crate::report::{self, Findings};
+use crate::report::Findings;
 
 mod bridges;
+mod print;
+mod report;
 mod step;
+mod volumes;
 
 use self::bridges::Bridges;
+pub use self::print::print;
+use self::report::{Told, refused};
 
 /// What passes share.
 pub struct Passes {
@@ -36,8 +42,12 @@ pub struct Passes {
     pub access: Access,
     /// Counters.
     pub metrics: Metrics,
+    /// Asks the name servers.
+    dns: Dns,
     /// What bridges of a cluster were last found to be as wanted, by the cluster's unique id: a hash of both sides.
     settled: Mutex<BTreeMap<String, u64>>,
+    /// When the status of a cluster was last written, and names of strangers that were told of.
+    told: Mutex<BTreeMap<String, Told>>,
 }
 
 /// How a pass ended.
@@ -58,6 +68,8 @@ pub enum Pace {
     Soon,
     /// Something is waited for that will make itself known.
     Later,
+    /// Something is wrong outside of the cluster, and does not make itself known when it is mended.
+    Slowly,
     /// The cluster is as it should be.
     Rest,
 }
@@ -121,12 +133,26 @@ impl PassError {
 impl Passes {
     /// Passes over that API server.
     #[must_use]
-    pub const fn new(access: Access, metrics: Metrics) -> Self {
+    pub const fn new(access: Access, metrics: Metrics, dns: Dns) -> Self {
         Self {
             access,
             metrics,
+            dns,
             settled: Mutex::new(BTreeMap::new()),
+            told: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Forgets clusters that are gone: those whose unique id is none of these.
+    pub fn keep_only(&self, uids: &BTreeSet<String>) {
+        let settled = self.settled.lock();
+        let kept = |uid: &String| uids.contains(uid);
+        settled
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|uid, _| kept(uid));
+        let told = self.told.lock();
+        told.unwrap_or_else(PoisonError::into_inner)
+            .retain(|uid, _| kept(uid));
     }
 
     /// One pass, with its report.
@@ -144,11 +170,17 @@ impl Passes {
         {
             let before = resource.status.as_ref();
             let (reason, text) = (error.reason(), error.to_string());
-            let status = report::failed(cluster, reason, &text, before, Timestamp::now());
-            if let Err(error) = self.report(resource, cluster, &status).await {
+            let status = crate::report::failed(cluster, reason, &text, before, Timestamp::now());
+            if let Err(error) = self.write(resource, cluster, &status).await {
                 warn!(%error, "the status was not written");
             }
-            self.access.tell(resource, true, reason, text).await;
+            let notice = Notice {
+                warning: true,
+                reason: reason.to_owned(),
+                subject: String::new(),
+                note: text,
+            };
+            self.access.tell(resource, notice).await;
         }
         outcome
     }
@@ -166,12 +198,14 @@ impl Passes {
         let keyring = Keyring::load(cluster, &observed.secrets)?;
         let nodes = Nodes::new(keyring.caller(now)?, observed.addresses());
         let answers = nodes.statuses().await;
-        let view = observed.view(cluster, &answers);
+        let view = observed.view(cluster, &answers, now);
         let mut plan = plan(&cluster.names, &view);
         let mut bridges = Bridges::default();
         let mut applied = false;
+        let mut volumes = volumes::fault(cluster, &observed, &view);
         if !cluster.spec.paused {
             applied = self.apply(cluster, &observed, &keyring, &plan, now).await?;
+            volumes = self.grow(cluster, &observed).await?.or(volumes);
             bridges = self
                 .settle_bridges(resource, cluster, &observed, &nodes, &view, now)
                 .await?;
@@ -190,20 +224,37 @@ impl Passes {
                 Err(error) => return Err(error),
             }
         }
+        let changing = applied || took || bridges.changed;
+        let outside = observed.outside(cluster);
+        let resting = !changing && plan.step == Step::Rest;
+        let dns = match resting {
+            true => Some(self.ask_dns(cluster, &outside).await),
+            false => None,
+        };
+        let nodes_said: Vec<&NodeStatus> = view
+            .pods
+            .iter()
+            .filter_map(|pod| pod.node.as_ref())
+            .collect();
         let certificate = keyring::certificate_fault(cluster, &observed.secrets, now);
+        let certificate_ends = keyring::certificate_ends(cluster, &observed.secrets, now);
         let findings = Findings {
             cluster,
             view: &view,
             plan: &plan,
             certificate: certificate.as_ref(),
+            certificate_ends: certificate_ends.as_ref(),
             bridges: &bridges.faults,
+            refused: &refused(cluster, &view, &nodes_said, now),
+            volumes: volumes.as_ref(),
+            dns: dns.as_ref(),
             rotating: &bridges.rotating,
-            outside: &observed.outside(cluster),
+            outside: &outside,
             now,
         };
-        let status = report::status(&findings, resource.status.as_ref());
-        self.report(resource, cluster, &status).await?;
-        let changing = applied || took || bridges.changed;
+        let held_back = self.report(resource, &findings).await?;
+        self.tell_of_strangers(resource, cluster, &nodes_said, now)
+            .await;
         let starting = view
             .pods
             .iter()
@@ -211,7 +262,10 @@ impl Passes {
         let pace = match &plan.step {
             _ if changing => Pace::Soon,
             Step::Wait(Waiting::Paused) => Pace::Rest,
-            Step::Rest if bridges.rotating.is_empty() => Pace::Rest,
+            Step::Rest if !bridges.rotating.is_empty() || held_back => Pace::Later,
+            Step::Rest if dns.is_some_and(|dns| dns.holds != Some(true)) => Pace::Slowly,
+            Step::Rest => Pace::Rest,
+            Step::Wait(Waiting::Drain) => Pace::Soon,
             Step::Wait(_) if starting => Pace::Soon,
             _ => Pace::Later,
         };
@@ -284,7 +338,6 @@ impl Passes {
                 .await?;
         }
         self.sweep(cluster, observed, &objects).await?;
-        self.grow(cluster, observed).await?;
         Ok(written)
     }
 
@@ -317,36 +370,6 @@ impl Passes {
         }
         Ok(())
     }
-
-    /// Asks for larger volumes, where they are smaller than wanted.
-    async fn grow(&self, cluster: &Cluster, observed: &Observed) -> Result<(), PassError> {
-        let size = cluster.spec.volume_size();
-        for claim in &observed.claims {
-            let has = claim.0["spec"]["resources"]["requests"]["storage"].as_str();
-            if has.and_then(quantity) < quantity(size) {
-                self.access
-                    .grow_claim(&cluster.names.namespace, claim.name(), size)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes the status if it is not what it was.
-    async fn report(
-        &self,
-        resource: &XmppCluster,
-        cluster: &Cluster,
-        status: &XmppClusterStatus,
-    ) -> Result<(), PassError> {
-        if resource.status.as_ref() != Some(status) {
-            let names = &cluster.names;
-            self.access
-                .write_status(&names.namespace, &names.cluster, status)
-                .await?;
-        }
-        Ok(())
-    }
 }
 
 impl Outcome {
@@ -357,36 +380,6 @@ impl Outcome {
             print: 0,
         }
     }
-}
-
-/// What matters of answers between passes: who leads, who follows, who is ready, which bridges are where.
-#[must_use]
-pub fn print(answers: &crate::observe::Answers) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for (pod, answer) in answers {
-        pod.hash(&mut hasher);
-        let Ok(node) = answer else { continue };
-        (
-            node.id.0,
-            node.role,
-            node.ready.ok,
-            &node.cluster_id,
-            &node.version,
-        )
-            .hash(&mut hasher);
-        (&node.certificate.serial, &node.peer_certificate.serial).hash(&mut hasher);
-        for peer in &node.peers {
-            (peer.id.0, peer.role, peer.reachable, peer.caught_up).hash(&mut hasher);
-        }
-        // Others may be behind for a moment; the leader tells.
-        if node.role == xmpp_node_api::status::NodeRole::Leader {
-            for bridge in &node.bridges {
-                let at = bridge.attached.as_ref().map(|at| (&at.node, at.since));
-                (&bridge.name, bridge.state, at, &bridge.secret_generations).hash(&mut hasher);
-            }
-        }
-    }
-    hasher.finish()
 }
 
 fn record(cluster: &Cluster, id: &str, started: bool) -> Value {

@@ -9,9 +9,13 @@
 //! | 5 | no leader | wait |
 //! | 6 | a member without a pod that could be its own | remove it |
 //! | 7 | a pod that does not vote yet | let it join: learner first, then voter; one at a time |
-//! | 8 | members too many | leader away, one joint change, remove, and only then fewer pods |
-//! | 9 | a replacement was asked for | remove the member, throw its volume and pod away |
-//! | 10 | a pod is not as it should be | restart it: followers first, the highest ordinal first; the leader last, once another leads |
+//! | 8 | members too many | drain their pods, leader away, one joint change, remove, and only then fewer pods |
+//! | 9 | a replacement was asked for | drain the pod, remove the member, throw its volume and pod away |
+//! | 10 | a pod is not as it should be | drain and restart it: followers first, the highest ordinal first; the leader last, once another leads |
+//! | 11 | a pod was drained and stays after all | let it serve again |
+//!
+//! To drain a pod is to take it out of the Services, and to wait until the name servers have forgotten it; its streams go
+//! elsewhere when it ends. The last pod that serves is not drained: nobody could go elsewhere.
 //!
 //! What every step keeps: a majority of voters that are reachable and have caught up, wherever there was one; at most one
 //! member down by our hand; a voter leaves the group before its pod goes. Joining keeps it too: with each voter more both
@@ -67,6 +71,7 @@ fn next(names: &Names, view: &View) -> Next {
         group::scale_down,
         group::replace,
         group::roll,
+        group::serve,
     ];
     // What can be done goes before what has to wait, or two that wait for each other would do so for ever.
     let mut waits = None;
@@ -212,6 +217,6 @@ mod group;
 mod simulation;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use self::step::{Plan, Step, Waiting};

@@ -1,16 +1,17 @@
-//! The status of a resource, made of what a pass found. Pure; nothing in it moves by itself.
+//! The status of a resource, made of what a pass found, and what is told of it by events. Pure; nothing in it moves by itself.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use xmpp_node_api::status::{BridgeState, NodeRole, NodeStatus};
 
 use crate::build::zone_lines;
 use crate::cluster::Cluster;
 use crate::crd::status::{BridgeStatus, DnsStatus, MemberStatus, PlanStatus, XmppClusterStatus};
+use crate::dns::{Finding, Outside};
 use crate::keyring;
-use crate::plan::{Plan, Step, Waiting};
+use crate::plan::Plan;
+use crate::refusals::Refused;
 use crate::view::{Group, Pod, View};
 
 /// What a status is made of.
@@ -24,12 +25,20 @@ pub struct Findings<'a> {
     pub plan: &'a Plan,
     /// What is wrong with the certificate that bridges are shown: reason and message.
     pub certificate: Option<&'a (&'static str, String)>,
-    /// What is wrong with bridges, by name.
+    /// That this certificate ends soon.
+    pub certificate_ends: Option<&'a String>,
+    /// What keeps the cluster from accepting bridges, by name.
     pub bridges: &'a BTreeMap<String, String>,
+    /// Bridges that members refuse, by name.
+    pub refused: &'a BTreeMap<String, Refused>,
+    /// What is wrong with volumes: reason and message.
+    pub volumes: Option<&'a (&'static str, String)>,
+    /// What DNS says, if it was asked.
+    pub dns: Option<&'a Finding>,
     /// Since when two secrets of a bridge are accepted.
     pub rotating: &'a BTreeMap<String, Timestamp>,
     /// Where members are reached from outside.
-    pub outside: &'a [(String, String, u16)],
+    pub outside: &'a [Outside],
     /// The time, for conditions that change.
     pub now: Timestamp,
 }
@@ -58,7 +67,7 @@ pub fn status(found: &Findings<'_>, before: Option<&XmppClusterStatus>) -> XmppC
         leader: group.as_ref().map(|group| group.leader.clone()),
         registered: format!("{registered}/{}", found.cluster.spec.bridges.len()),
         cluster_id: found.view.record.id().map(str::to_owned),
-        conditions: conditions(found, group.as_ref(), good, before),
+        conditions: conditions::all(found, group.as_ref(), good, before),
         plan: Some(PlanStatus {
             step: found.plan.step.name().to_owned(),
             message: found.plan.why.clone(),
@@ -83,39 +92,7 @@ pub fn failed(
 ) -> XmppClusterStatus {
     let mut status = before.cloned().unwrap_or_default();
     status.observed_generation = Some(cluster.generation);
-    let known = before
-        .map(|before| before.conditions.clone())
-        .unwrap_or_default();
-    let mut conditions = Conditions {
-        generation: cluster.generation,
-        now,
-        before,
-        made: Vec::new(),
-    };
-    conditions.set("Reconciled", Some(false), reason, message);
-    for kind in [
-        "Ready",
-        "Available",
-        "Progressing",
-        "Degraded",
-        "CertificatesReady",
-        "BridgesReady",
-    ] {
-        if !known.iter().any(|condition| condition.type_ == kind) {
-            conditions.set(
-                kind,
-                None,
-                "NotKnown",
-                "the first pass over this resource failed",
-            );
-        }
-    }
-    let made = conditions.made;
-    status
-        .conditions
-        .retain(|old| !made.iter().any(|new| new.type_ == old.type_));
-    status.conditions.extend(made);
-    status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    status.conditions = conditions::of_failure(cluster.generation, now, reason, message, before);
     status
 }
 
@@ -201,7 +178,10 @@ fn bridges(found: &Findings<'_>, leader: Option<&NodeStatus>) -> Vec<BridgeStatu
                 secret_generation: generation
                     .and_then(|generation| i64::try_from(*generation).ok()),
                 rotating_since: found.rotating.get(&spec.name).map(ToString::to_string),
-                last_error: found.bridges.get(&spec.name).cloned(),
+                last_error: match (found.bridges.get(&spec.name), found.refused.get(&spec.name)) {
+                    (Some(fault), _) => Some(fault.clone()),
+                    (None, refused) => refused.map(|refused| refused.message.clone()),
+                },
             }
         })
         .collect();
@@ -209,166 +189,9 @@ fn bridges(found: &Findings<'_>, leader: Option<&NodeStatus>) -> Vec<BridgeStatu
     bridges
 }
 
-fn conditions(
-    found: &Findings<'_>,
-    group: Option<&Group>,
-    good: usize,
-    before: Option<&XmppClusterStatus>,
-) -> Vec<Condition> {
-    let mut conditions = Conditions {
-        generation: found.cluster.generation,
-        now: found.now,
-        before,
-        made: Vec::new(),
-    };
-    let wanted = found.cluster.spec.replicas;
-    let all_good = i32::try_from(good).is_ok_and(|good| good == wanted);
-    let why = found.plan.why.as_str();
-    let troubled = found
-        .view
-        .pods
-        .iter()
-        .find_map(|pod| Some((pod, pod.trouble.as_ref()?)));
-    let (progress, reason) = match &found.plan.step {
-        Step::Rest => (false, "AsDesired"),
-        Step::Wait(waiting) => (*waiting != Waiting::Paused, waiting_reason(*waiting)),
-        step => (true, step.name()),
-    };
-    conditions.set(
-        "Reconciled",
-        Some(true),
-        "Reconciled",
-        "the last pass ended without an error",
-    );
-    conditions.set("Progressing", Some(progress), reason, why);
-    match group {
-        Some(group) => {
-            let message = format!("{} leads, a majority follows", group.leader);
-            conditions.set("Available", Some(true), "QuorumHolds", &message);
-        }
-        None => conditions.set("Available", Some(false), "NoQuorum", why),
-    }
-    match found.certificate {
-        Some((reason, message)) => {
-            conditions.set("CertificatesReady", Some(false), reason, message)
-        }
-        None => conditions.set(
-            "CertificatesReady",
-            Some(true),
-            "Valid",
-            "certificates are valid for their use",
-        ),
-    }
-    match found.bridges.iter().next() {
-        Some((_, message)) => conditions.set("BridgesReady", Some(false), "BridgeFaulty", message),
-        None if group.is_none() => conditions.set(
-            "BridgesReady",
-            None,
-            "NoQuorum",
-            "the cluster has no leader",
-        ),
-        None => conditions.set(
-            "BridgesReady",
-            Some(true),
-            "Accepted",
-            "the cluster accepts every bridge of the spec",
-        ),
-    }
-    let lost = matches!(
-        found.plan.step,
-        Step::Wait(Waiting::Confirmation | Waiting::ForeignVolume | Waiting::Quorum)
-    );
-    match troubled {
-        Some((pod, trouble)) => {
-            let message = format!("{}: {}", pod.name, trouble.message);
-            conditions.set("Degraded", Some(true), &trouble.reason, &message);
-        }
-        None if lost => conditions.set("Degraded", Some(true), reason, why),
-        None => conditions.set(
-            "Degraded",
-            Some(false),
-            "NoTrouble",
-            "no member is in trouble",
-        ),
-    }
-    let first_fault = found
-        .certificate
-        .map(|(reason, message)| (*reason, message.as_str()));
-    let fault = first_fault
-        .or_else(|| {
-            found
-                .bridges
-                .values()
-                .next()
-                .map(|message| ("BridgeFaulty", message.as_str()))
-        })
-        .or_else(|| {
-            troubled.map(|(_, trouble)| (trouble.reason.as_str(), trouble.message.as_str()))
-        });
-    match (fault, &found.plan.step) {
-        (Some((reason, message)), _) => conditions.set("Ready", Some(false), reason, message),
-        (None, Step::Rest | Step::Wait(Waiting::Paused)) if all_good => {
-            let message = format!("all {wanted} members vote and accept stanzas");
-            conditions.set("Ready", Some(true), "AllMembersReady", &message);
-        }
-        (None, Step::Rest) => {
-            conditions.set(
-                "Ready",
-                Some(false),
-                "MembersNotReady",
-                &format!("{good} of {wanted} members are ready"),
-            );
-        }
-        (None, _) => conditions.set("Ready", Some(false), reason, why),
-    }
-    conditions.made.sort_by(|a, b| a.type_.cmp(&b.type_));
-    conditions.made
-}
+mod conditions;
+mod notices;
+#[cfg(test)]
+mod tests;
 
-const fn waiting_reason(waiting: Waiting) -> &'static str {
-    match waiting {
-        Waiting::Paused => "Paused",
-        Waiting::Pods => "WaitingForPods",
-        Waiting::Quorum => "NoQuorum",
-        Waiting::Members => "WaitingForMembers",
-        Waiting::Confirmation => "AllVolumesEmpty",
-        Waiting::ForeignVolume => "ForeignVolume",
-    }
-}
-
-struct Conditions<'a> {
-    generation: i64,
-    now: Timestamp,
-    before: Option<&'a XmppClusterStatus>,
-    made: Vec<Condition>,
-}
-
-impl Conditions<'_> {
-    /// `None` is unknown. The time changes only when the status does.
-    fn set(&mut self, kind: &str, holds: Option<bool>, reason: &str, message: &str) {
-        let status = match holds {
-            Some(true) => "True",
-            Some(false) => "False",
-            None => "Unknown",
-        };
-        let old = self
-            .before
-            .and_then(|before| before.conditions.iter().find(|old| old.type_ == kind));
-        let same = old.filter(|old| old.status == status);
-        // A reason is one word; the API server takes no other.
-        let word: String = reason.chars().filter(char::is_ascii_alphanumeric).collect();
-        self.made.push(Condition {
-            type_: kind.to_owned(),
-            status: status.to_owned(),
-            reason: if word.is_empty() {
-                "Unknown".to_owned()
-            } else {
-                word
-            },
-            message: message.chars().take(2_000).collect(),
-            observed_generation: Some(self.generation),
-            last_transition_time: same
-                .map_or(Time(self.now), |old| old.last_transition_time.clone()),
-        });
-    }
-}
+pub use self::notices::notices;

@@ -19,6 +19,8 @@ pub struct View {
     pub start_empty: bool,
     /// The pods, by ordinal.
     pub pods: Vec<Pod>,
+    /// Why pods that should be there are not made, as the API server says.
+    pub unmade: Option<Trouble>,
 }
 
 /// What the operator has recorded of a cluster.
@@ -57,6 +59,10 @@ pub struct Pod {
     pub outdated: bool,
     /// It is on its way out.
     pub leaving: bool,
+    /// Bridges find it by the Services, once it is ready.
+    pub serving: bool,
+    /// It has not been serving for so long that nobody comes any more who found it before.
+    pub drained: bool,
     /// Its container runs.
     pub running: bool,
     /// Somebody asked for it to be replaced with a new volume.

@@ -22,7 +22,7 @@ pub const RIGHTS: &[Right] = &[
         "services",
         &["create", "delete", "get", "list", "patch", "watch"],
     ),
-    ("", "pods", &["delete", "get", "list", "watch"]),
+    ("", "pods", &["delete", "get", "list", "patch", "watch"]),
     ("", "persistentvolumeclaims", &["delete", "list", "patch"]),
     (
         "apps",
@@ -39,7 +39,7 @@ pub const RIGHTS: &[Right] = &[
         "networkpolicies",
         &["create", "get", "list", "patch", "watch"],
     ),
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("events.k8s.io", "events", &["create", "list", "patch"]),
 ];
 
 /// In the namespace of the operator itself.

@@ -93,7 +93,6 @@ fn template(cluster: &Cluster, configuration: &str) -> Value {
     let names = &cluster.names;
     let mut labels = names.labels();
     labels.insert(SERVING.to_owned(), "true".to_owned());
-    let certificate = names.certificate();
     let spread = |key: &str| {
         json!({
             "maxSkew": 1,
@@ -127,7 +126,7 @@ fn template(cluster: &Cluster, configuration: &str) -> Value {
                 {
                     "name": "certificate",
                     "secret": {
-                        "secretName": cluster.spec.tls_secret().unwrap_or(&certificate),
+                        "secretName": names.certificate(),
                         "defaultMode": 0o440,
                     },
                 },

@@ -120,6 +120,33 @@ fn what_a_user_gave_is_judged_in_words() {
     let good = give(&["calls.example.test"]);
     assert_eq!(fault(&good, now()), None);
     assert_eq!(fault(&good, later(40)), Some("CertificateExpired"));
+    assert_eq!(fault(&good, later(-10)), Some("CertificateNotYetValid"));
+    let change = |key: &str, value: Option<&[u8]>| {
+        let mut secrets = good.clone();
+        let data = secrets.given.get_mut("calls-tls").expect("given");
+        let data = data.as_mut().expect("given");
+        match value {
+            Some(value) => data.insert(key.to_owned(), value.to_vec()),
+            None => data.remove(key),
+        };
+        certificate_fault(&cluster, &secrets, now()).expect("it is no good")
+    };
+    let (reason, message) = change("tls.key", None);
+    assert_eq!(reason, "SecretIncomplete");
+    for word in ["spec.tls.secretRef", "calls-tls", "tls.key"] {
+        assert!(message.contains(word), "{message}");
+    }
+    assert_eq!(
+        change("tls.crt", Some(b"rubbish")).0,
+        "CertificateUnreadable"
+    );
+    assert_eq!(change("tls.key", Some(b"rubbish")).0, "KeyUnreadable");
+    let (reason, message) = change("tls.key", Some(pair.key.as_bytes()));
+    assert_eq!(reason, "KeyMismatch");
+    assert!(
+        message.contains("tls.key") && !message.contains("PRIVATE"),
+        "{message}"
+    );
     let error = wanted_secret(&cluster, &good, "cb2").expect_err("not there");
     assert!(
         error.contains("cb2") && error.contains("legacy-bridge"),
@@ -134,4 +161,46 @@ fn no_secret_is_printed() {
     let text = format!("{secrets:?}");
     assert!(!text.contains(std::str::from_utf8(secret).expect("letters")));
     assert!(!text.contains("PRIVATE"));
+}
+
+#[test]
+fn members_have_a_copy_of_the_last_good_certificate_of_a_user() {
+    let cluster = cluster("full");
+    let mut secrets = made(&cluster);
+    let copied = |secrets: &mut Secrets, at| {
+        let keyring = Keyring::load(&cluster, secrets).expect("loads");
+        let written = keyring.renewed(&cluster, secrets, at).expect("issued");
+        let is_copy = |object: &&Value| object["metadata"]["name"] == "xmpp-certificate";
+        let copies = written.iter().filter(is_copy).count();
+        store(secrets, written);
+        copies == 1
+    };
+    assert!(!copied(&mut secrets, now()) && trust(&cluster, &secrets).is_none());
+    let pair = Authority::create("a CA", now(), 30).expect("made");
+    let authority = Authority::load(&pair).expect("loads");
+    let names = ["calls.example.test".to_owned()];
+    let issued = authority
+        .issue_server(&names, &[], now(), 30)
+        .expect("issued");
+    let mut good = pair_data(&issued, "tls.crt", "tls.key");
+    good.insert("ca.crt".to_owned(), pair.certificate.clone().into_bytes());
+    good.insert("more".to_owned(), b"of the user's".to_vec());
+    secrets
+        .given
+        .insert("calls-tls".to_owned(), Some(good.clone()));
+    assert!(copied(&mut secrets, now()));
+    assert!(!copied(&mut secrets, now()));
+    good.remove("more");
+    assert_eq!(secrets.own["xmpp-certificate"], good);
+    assert_eq!(trust(&cluster, &secrets), Some(pair.certificate.as_str()));
+    // Neither what is no good nor what is gone takes it away.
+    for given in [None, Some(Data::from([("tls.crt".to_owned(), Vec::new())]))] {
+        secrets.given.insert("calls-tls".to_owned(), given);
+        assert!(!copied(&mut secrets, now()));
+        assert_eq!(secrets.own["xmpp-certificate"], good);
+        let (_, message) = certificate_fault(&cluster, &secrets, now()).expect("a fault");
+        assert!(message.contains("members go on"), "{message}");
+    }
+    let ends = |days| certificate_ends(&cluster, &secrets, later(days));
+    assert_eq!(ends(28), None, "there is nothing given that could end");
 }

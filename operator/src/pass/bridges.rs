@@ -9,6 +9,7 @@ use xmpp_node_api::admin::{AdminError, ErrorCode, Request, Response};
 use xmpp_node_client::admin::ClientError;
 
 use super::{PassError, Passes};
+use crate::api::Notice;
 use crate::bridges::changes;
 use crate::cluster::Cluster;
 use crate::crd::XmppCluster;
@@ -85,9 +86,12 @@ impl Passes {
                     self.access
                         .tell(
                             resource,
-                            false,
-                            event_of(what),
-                            format!("bridge {name}: {what}"),
+                            Notice {
+                                warning: false,
+                                reason: event_of(what).to_owned(),
+                                note: format!("bridge {name}: {what}"),
+                                subject: name,
+                            },
                         )
                         .await;
                 }

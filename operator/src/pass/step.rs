@@ -1,10 +1,12 @@
 //! The part of a pass that takes the one step, by the members' admin API or at the API server.
 
+use jiff::Timestamp;
 use tracing::info;
 use xmpp_node_api::admin::{ErrorCode, Member, Request, Response};
 use xmpp_node_client::admin::ClientError;
 
 use super::{PassError, Passes, record};
+use crate::api::Notice;
 use crate::cluster::Cluster;
 use crate::crd::XmppCluster;
 use crate::keyring;
@@ -70,6 +72,11 @@ impl Passes {
                 let to = Some(Member::Name(to));
                 ask(&leader, Request::TransferLeader { to }).await?;
             }
+            Step::Drain { pod, uid } => {
+                let since = Some(Timestamp::now());
+                self.access.drain_pod(space, &pod, &uid, since).await?;
+            }
+            Step::Serve { pod, uid } => self.access.drain_pod(space, &pod, &uid, None).await?,
             Step::Restart {
                 pod,
                 uid,
@@ -109,9 +116,13 @@ impl Passes {
             "step taken"
         );
         self.metrics.stepped(step);
-        self.access
-            .tell(resource, false, step, plan.why.clone())
-            .await;
+        let notice = Notice {
+            warning: false,
+            reason: step.to_owned(),
+            subject: plan.step.pod().unwrap_or_default().to_owned(),
+            note: plan.why.clone(),
+        };
+        self.access.tell(resource, notice).await;
         Ok(true)
     }
 

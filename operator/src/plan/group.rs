@@ -87,6 +87,14 @@ pub(super) fn scale_down(names: &Names, view: &View, group: &Group) -> Option<Ne
         if !enough {
             return Some(wait(Waiting::Members, "not all members that stay vote yet"));
         }
+        let leaving: Vec<&Pod> = view
+            .pods
+            .iter()
+            .filter(|pod| pod.ordinal >= view.wanted)
+            .collect();
+        if let Some(drain) = drain(view, &leaving) {
+            return Some(drain);
+        }
         if group.member(&group.leader).is_some_and(goes) {
             let to = stay.first()?.name.clone();
             let why = format!("{} leads, and is one of those that go", group.leader);
@@ -115,10 +123,17 @@ pub(super) fn scale_down(names: &Names, view: &View, group: &Group) -> Option<Ne
 }
 
 pub(super) fn replace(_: &Names, view: &View, group: &Group) -> Option<Next> {
-    // One whose member is gone already first: until it is replaced no other one may go.
-    let asked = view.pods.iter().filter(|pod| pod.replace && !pod.leaving);
-    let pod = asked.min_by_key(|pod| group.member(&pod.name).is_some_and(Member::is_good))?;
-    let Some(member) = group.member(&pod.name) else {
+    let asked = || view.pods.iter().filter(|pod| pod.replace && !pod.leaving);
+    // One whose volume holds no member first, whatever the others do: nobody misses it, and until it is there again as a
+    // voter no other one may go.
+    let is_member = |id| group.members.iter().any(|member| member.id == id);
+    let stranger = asked().find(|pod| pod.node.as_ref().is_some_and(|node| !is_member(node.id)));
+    let pod = match stranger {
+        Some(pod) => pod,
+        None => asked().min_by_key(|pod| group.member(&pod.name).is_some_and(Member::is_good))?,
+    };
+    let member = group.member(&pod.name).filter(|_| stranger.is_none());
+    let Some(member) = member else {
         return Some((
             Step::Replace {
                 pod: pod.name.clone(),
@@ -142,6 +157,9 @@ pub(super) fn replace(_: &Names, view: &View, group: &Group) -> Option<Next> {
             Waiting::Members,
             format!("{asked}, but not all others are reachable and have caught up"),
         ));
+    }
+    if let Some(drain) = drain(view, &[pod]) {
+        return Some(drain);
     }
     if group.leader == pod.name {
         return Some(transfer_from(group, &asked));
@@ -204,6 +222,9 @@ pub(super) fn roll(names: &Names, view: &View, group: &Group) -> Option<Next> {
             ),
         ));
     }
+    if let Some(drain) = drain(view, &[pod]) {
+        return Some(drain);
+    }
     if pod.name == group.leader && group.voters().count() > 1 {
         return Some(transfer_from(
             group,
@@ -218,6 +239,47 @@ pub(super) fn roll(names: &Names, view: &View, group: &Group) -> Option<Next> {
         },
         format!("{} is not as it should be; all others are good", pod.name),
     ))
+}
+
+/// A pod that was drained, and that nothing is to be done with any more.
+pub(super) fn serve(_: &Names, view: &View, _: &Group) -> Option<Next> {
+    let stays = |pod: &&Pod| {
+        let goes = pod.outdated || pod.replace || pod.leaving || pod.ordinal >= view.wanted;
+        !pod.serving && !goes
+    };
+    let pod = view.pods.iter().find(stays)?;
+    Some((
+        Step::Serve {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+        },
+        format!("{} stays, and bridges do not find it", pod.name),
+    ))
+}
+
+/// What is to be done before pods that live may go: nothing if they are drained, or if nobody else serves.
+fn drain(view: &View, going: &[&Pod]) -> Option<Next> {
+    let goes = |pod: &Pod| going.iter().any(|going| going.name == pod.name);
+    let serves = |pod: &Pod| pod.serving && pod.node.as_ref().is_some_and(|node| node.ready.ok);
+    if !view.pods.iter().any(|pod| !goes(pod) && serves(pod)) {
+        return None;
+    }
+    if let Some(pod) = going.iter().find(|pod| serves(pod)) {
+        return Some((
+            Step::Drain {
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+            },
+            format!("{} is about to go, and bridges still find it", pod.name),
+        ));
+    }
+    let fresh = |pod: &&&Pod| !pod.serving && !pod.drained && pod.node.is_some();
+    let pod = going.iter().find(fresh)?;
+    let why = format!(
+        "{} is about to go; name servers may still name it",
+        pod.name
+    );
+    Some(wait(Waiting::Drain, why))
 }
 
 fn transfer_from(group: &Group, why: &str) -> Next {

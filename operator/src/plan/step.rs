@@ -58,6 +58,20 @@ pub enum Step {
         /// To whom.
         to: String,
     },
+    /// Take a pod that is about to go out of the Services, so that bridges find it no more.
+    Drain {
+        /// The pod.
+        pod: String,
+        /// Which pod of that name.
+        uid: String,
+    },
+    /// Put a pod that stays into the Services again.
+    Serve {
+        /// The pod.
+        pod: String,
+        /// Which pod of that name.
+        uid: String,
+    },
     /// Tell the StatefulSet of fewer pods. All that go have left the group.
     Shrink,
     /// Delete a pod; the StatefulSet makes it anew.
@@ -89,6 +103,8 @@ pub enum Waiting {
     Quorum,
     /// Members that cannot be reached or have not caught up.
     Members,
+    /// Name servers that may still send bridges to a pod which is about to go.
+    Drain,
     /// All volumes are empty; a person must say what this means.
     Confirmation,
     /// A pod holds a volume of another cluster.
@@ -96,6 +112,27 @@ pub enum Waiting {
 }
 
 impl Step {
+    /// The pod that the step is about, if it is about one.
+    #[must_use]
+    pub fn pod(&self) -> Option<&str> {
+        match self {
+            Self::Initialize { pod }
+            | Self::Join { pod, .. }
+            | Self::Drain { pod, .. }
+            | Self::Serve { pod, .. }
+            | Self::Restart { pod, .. }
+            | Self::Replace { pod, .. }
+            | Self::Remove { name: pod, .. }
+            | Self::Transfer { to: pod } => Some(pod),
+            Self::Rest
+            | Self::Wait(_)
+            | Self::Record { .. }
+            | Self::StartAnew
+            | Self::ChangeVoters { .. }
+            | Self::Shrink => None,
+        }
+    }
+
     /// The step in one word.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -109,6 +146,8 @@ impl Step {
             Self::Remove { .. } => "RemoveMember",
             Self::ChangeVoters { .. } => "ChangeVoters",
             Self::Transfer { .. } => "TransferLeader",
+            Self::Drain { .. } => "DrainPod",
+            Self::Serve { .. } => "ServePod",
             Self::Shrink => "Shrink",
             Self::Restart { .. } => "RestartPod",
             Self::Replace { .. } => "ReplaceMember",

@@ -9,7 +9,7 @@ use xmpp_node_api::time::Timestamp;
 use super::*;
 use crate::view::Trouble;
 
-pub(super) fn names() -> Names {
+pub(crate) fn names() -> Names {
     Names {
         cluster: "xmpp".to_owned(),
         namespace: "calls".to_owned(),
@@ -18,13 +18,15 @@ pub(super) fn names() -> Names {
 }
 
 /// A pod that runs and does not answer.
-pub(super) fn pod(ordinal: i32) -> Pod {
+pub(crate) fn pod(ordinal: i32) -> Pod {
     Pod {
         ordinal,
         name: names().pod(ordinal),
         uid: format!("uid-{ordinal}"),
         outdated: false,
         leaving: false,
+        serving: true,
+        drained: false,
         running: true,
         replace: false,
         trouble: None,
@@ -34,7 +36,7 @@ pub(super) fn pod(ordinal: i32) -> Pod {
 }
 
 /// What a node says; `peers` are name, id, votes, reachable, caught up.
-pub(super) fn node(
+pub(crate) fn node(
     name: &str,
     id: u64,
     member: bool,
@@ -264,7 +266,58 @@ fn a_leader_that_goes_hands_over_to_one_that_stays() {
     ];
     view.pods[0].node = Some(node_0);
     view.pods[2].node = Some(node("xmpp-2", 3, true, true, &peers));
+    for pod in &mut view.pods[1..] {
+        (pod.serving, pod.drained) = (false, true);
+    }
     let plan = plan(&names(), &view);
     let to = "xmpp-0".to_owned();
     assert_eq!((plan.replicas, plan.step), (3, Step::Transfer { to }));
+}
+
+#[test]
+fn a_pod_is_drained_before_it_goes_and_serves_again_if_it_stays() {
+    let mut view = three();
+    view.pods[1].outdated = true;
+    let (pod, uid) = ("xmpp-1".to_owned(), "uid-1".to_owned());
+    let drain = Step::Drain {
+        pod: pod.clone(),
+        uid: uid.clone(),
+    };
+    assert_eq!(step(&view), drain);
+    view.pods[1].serving = false;
+    assert_eq!(step(&view), Step::Wait(Waiting::Drain));
+    view.pods[1].drained = true;
+    let restart = Step::Restart {
+        pod: pod.clone(),
+        uid: uid.clone(),
+        ask: true,
+    };
+    assert_eq!(step(&view), restart);
+    view.pods[1].outdated = false;
+    assert_eq!(step(&view), Step::Serve { pod, uid });
+}
+
+#[test]
+fn the_last_pod_that_serves_is_not_drained() {
+    let mut view = three();
+    view.pods[1].outdated = true;
+    for at in [0, 2] {
+        view.pods[at].serving = false;
+    }
+    assert!(matches!(step(&view), Step::Restart { .. }));
+}
+
+#[test]
+fn all_pods_that_go_are_drained_before_any_member_leaves() {
+    let mut view = three();
+    (view.wanted, view.replicas) = (1, 3);
+    let mut drained = Vec::new();
+    while let Step::Drain { pod, .. } = step(&view) {
+        let pod = view.pods.iter_mut().find(|one| one.name == pod);
+        let pod = pod.expect("it is there");
+        (pod.serving, pod.drained) = (false, true);
+        drained.push(pod.name.clone());
+    }
+    assert_eq!(drained, ["xmpp-1", "xmpp-2"]);
+    assert!(matches!(step(&view), Step::ChangeVoters { .. }));
 }
