@@ -8,15 +8,15 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 CACHE=${XMPP_CACHE:-$HOME/.cache/xmpp-cluster}/k8s
-STATE=$CACHE/cluster           # all that a running cluster has on disk
+STATE=${XMPP_K8S_STATE:-$CACHE/cluster} # all that a running cluster has on disk
 NODES=${XMPP_K8S_NODES:-3}     # worker nodes, 1 to 9
 
 BRIDGE=xmpp-k8s                # joins the nodes and this machine; no way leads further
 NET=10.199.0                   # /24 of the bridge: this machine is .1, node N is .1N
 POD_NET=10.244                 # node N has $POD_NET.N.0/24
 SERVICE_NET=10.96              # /16 of ClusterIPs
-MACHINE=$NET.1
-API=https://$MACHINE:6443
+MACHINE=${XMPP_K8S_MACHINE:-$NET.1}
+API=https://$MACHINE:${XMPP_K8S_PORT:-6443}
 DNS=$SERVICE_NET.0.10
 GROUP=xmpp-k8s                 # name of the control groups
 KUBECONFIG=$STATE/admin.kubeconfig
