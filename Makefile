@@ -12,13 +12,13 @@ help: ## this list
 demo: release ## three nodes and three bridges on loopback for a minute; ARGS='--fault leader' and the like are passed on
 	$(TARGET)/release/xmpp demo --for 60s $(ARGS)
 
-test: ## every test there is, and a table of what ran and what did not
+test: ## every test there is, also in a real Kubernetes, and a table of what ran and what did not
 	@scripts/require test && scripts/claim && scripts/test
 
 interop: ## only the tests with foreign software
 	@scripts/require test && scripts/claim && scripts/test interop
 
-e2e: ## stories told to a real Kubernetes of three nodes; needs root and Go, or Docker and kind; ARGS go to pytest
+e2e: ## stories told to a real Kubernetes of three nodes; needs root on Linux, or Docker and kind; ARGS go to pytest
 	@scripts/require test && tests/k8s/e2e $(ARGS)
 
 images: ## the container images as OCI archives in target/images, without Docker

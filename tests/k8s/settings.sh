@@ -26,6 +26,24 @@ say() { printf '%s %s\n' "$(date +%T)" "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 need_root() { [ "$(id -u)" = 0 ] || die "must run as root: it makes namespaces, mounts and control groups"; }
 
+missing_packages() { # prints the Debian packages whose programs are missing
+	local pair
+	for pair in containerd:containerd runc:runc nft:nftables ip:iproute2 sysctl:procps \
+		busybox:busybox-static openssl:openssl unshare:util-linux findmnt:mount python3:python3; do
+		command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+	done
+	[ -x /usr/lib/cni/ptp ] || echo containernetworking-plugins
+	# Images consist of it alone: it must not ask for libraries.
+	if ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then echo busybox-static; fi
+}
+
+usable_go() { # whether `go` is new enough for Kubernetes; extends PATH by where it usually is
+	PATH=$PATH:/usr/local/go/bin
+	local version
+	version=$(cd / && GOTOOLCHAIN=local go env GOVERSION 2>/dev/null) || return
+	[ "$(printf 'go1.24\n%s\n' "$version" | sort -V | head -n 1)" = go1.24 ]
+}
+
 # wait_for SECONDS WHAT COMMAND...
 wait_for() {
 	local end=$((SECONDS + $1)) what=$2
