@@ -58,6 +58,11 @@ class Bed:
         """Creates or changes objects, given as dictionaries."""
         self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
+    def make_namespace(self, name):
+        """A namespace in which only restricted pods are admitted, unless it is there."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+
     def read(self, kind, *name, namespace=None):
         """An object, or with a kind alone the list of them."""
         where = ["--namespace", namespace] if namespace else []
@@ -90,10 +95,34 @@ class Bed:
         seen = (["kubectl", *look, "--namespace", namespace] for look in looks)
         return "\n".join(subprocess.run(look, capture_output=True, text=True, timeout=COMMAND).stdout for look in seen)
 
+    def requests(self, account, since=0):
+        """What a service account asked of the API server, from the audit log; own bed only.
+
+        `since` is where in the log to begin; the second value is where it ends now.
+        """
+        assert self.own, "only our own bed has an audit log"
+        path = Path(os.environ["KUBECONFIG"]).parent / "log/audit.jsonl"
+        with path.open("rb") as log:
+            log.seek(since)
+            lines = [line for line in log if line.endswith(b"\n")]
+        entries = (json.loads(line) for line in lines)
+        mine = [entry for entry in entries if entry["user"]["username"] == f"system:serviceaccount:{account}"]
+        return mine, since + sum(map(len, lines))
+
     def node(self, what, number):
         """`kill`, `start`, `cut` or `heal` a node: see tests/k8s/node. Own bed only."""
         assert self.own, "only the nodes of our own bed can be harmed"
         run(SCRIPTS / "node", what, str(number))
+
+    def kill_containers(self, containers):
+        """Kills the programs of containers, given as node and id, at once and without notice. Own bed only."""
+        assert self.own, "only the nodes of our own bed can be entered"
+        kill = "ctr -n k8s.io tasks kill --signal SIGKILL"
+        ways = [
+            subprocess.Popen([SCRIPTS / "node", "run", node.removeprefix("node"), *kill.split(), container])
+            for node, container in containers
+        ]
+        assert [way.wait(COMMAND) for way in ways] == [0] * len(ways)
 
 
 def ready(thing):

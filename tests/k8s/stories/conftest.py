@@ -1,20 +1,24 @@
 """Stories told to a real Kubernetes from outside, with kubectl and what speaks XMPP. `tests/k8s/e2e` runs them.
 
-Environment: KUBECONFIG, XMPP_K8S_BED (`own` or `kind`), kubectl and helm on PATH, the images localhost/xmpp-node:dev,
-localhost/xmpp-operator:dev and localhost/tools:dev on every node. Every wait looks for its condition and has a ceiling.
+Environment: KUBECONFIG, XMPP_K8S_BED (`own` or `kind`), XMPP_BIN (folder of `callbridge`), kubectl and helm on PATH, the images
+localhost/xmpp-node:dev, localhost/xmpp-operator:dev and localhost/tools:dev on every node. Every wait looks for its condition
+and has a ceiling.
 """
 
-import json
 import os
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bed import ROOT, Bed  # noqa: E402
+from bed import ROOT, Bed, eventually  # noqa: E402
+from chart import Operator  # noqa: E402
+from component import Component  # noqa: E402
+from outside import Zone, sidecar  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -24,14 +28,17 @@ def bed():
     return Bed()
 
 
+def namespace_of(module):
+    return re.sub(r"[^a-z0-9]+", "-", module.__name__.removeprefix("test_")) + "-e2e"
+
+
 @pytest.fixture(scope="module")
 def namespace(bed, request):
-    """A namespace for one file of stories, in which only restricted pods are admitted; gone afterwards."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.module.__name__.removeprefix("test_")) + "-e2e"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    bed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    """A namespace for one file of stories, in which only restricted pods are admitted; nothing runs there afterwards."""
+    name = namespace_of(request.module)
+    bed.make_namespace(name)
     yield name
-    bed.kubectl("delete", "namespace", name, "--wait", within=120)
+    bed.kubectl("delete", "statefulsets,deployments,pods,pvc", "--all", "--namespace", name, within=120)
 
 
 @pytest.fixture(scope="session")
@@ -40,24 +47,49 @@ def examples():
     return ROOT / "deploy/examples"
 
 
+@pytest.fixture(scope="session")
+def operator(bed, request):
+    """The operator, installed by its chart in a namespace of its own to serve those of all stories that want it."""
+    wanting = [item.module for item in request.session.items if "operator" in item.fixturenames]
+    served = sorted({namespace_of(module) for module in wanting})
+    for name in [Operator.NAMESPACE, *served]:
+        bed.make_namespace(name)
+    operator = Operator(bed, served)
+    operator.install()
+    yield operator
+    operator.uninstall()
+    bed.kubectl("delete", "namespace", Operator.NAMESPACE, *served, "--wait", within=120)
+
+
 @pytest.fixture(scope="module")
-def operator(bed, namespace):
-    """The operator, installed by its chart in a namespace of its own to serve that of the stories; its namespace."""
-    name = "xmpp-operator"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    bed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    values = {
-        "image": {"repository": "localhost/xmpp-operator", "tag": "dev", "pullPolicy": "Never"},
-        "nodeImage": "localhost/xmpp-node:dev",
-        "watchNamespaces": [namespace],
-    }
-    where = ["--namespace", name]
-    wait = ["--wait", "--timeout", "60s"]
-    chart = ROOT / "charts/xmpp-operator"
-    bed.helm("install", name, chart, *where, *wait, "--values", "-", given=json.dumps(values), within=90)
-    yield name
-    bed.helm("uninstall", name, *where, *wait, within=90)
-    bed.kubectl("delete", "namespace", name, "--wait", within=120)
+def served(bed, operator, namespace):
+    """The namespace, where the operator makes clusters; they are gone afterwards."""
+    yield namespace
+    bed.kubectl("delete", "xmc", "--all", "--namespace", namespace, "--wait", within=120)
+
+
+@pytest.fixture(scope="module")
+def zone(cluster):
+    """A DNS server of this machine with the lines that the cluster's status has for its zone."""
+    zone = Zone(lambda: cluster.status()["dns"]["zone"])
+    yield zone
+    zone.close()
+
+
+@pytest.fixture(scope="module")
+def ends(cluster, zone, tmp_path_factory):
+    """Two components on this machine, cb1 and cb2, each behind a side-car that finds the cluster by the zone."""
+    folder = tmp_path_factory.mktemp("ends")
+    with ExitStack() as stack:
+        made = []
+        for name in ("cb1", "cb2"):
+            binding = cluster.binding(name)
+            bridge = stack.enter_context(sidecar(folder / name, binding, zone.address))
+            made.append(Component(("127.0.0.1", bridge.port), f"{name}.{binding['domain']}", binding["secret"]))
+            stack.callback(made[-1].close)
+            # Before that, messages to it would come back as errors.
+            eventually(bridge.registered, f"{name} is registered", within=60)
+        yield made
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -65,7 +97,10 @@ def pytest_runtest_makereport(item, call):
     """With a story that failed, what its namespace looked like: the cluster is gone when somebody reads it."""
     report = (yield).get_result()
     if report.failed and "namespace" in item.funcargs:
-        report.sections.append(("namespace", item.funcargs["bed"].portrait(item.funcargs["namespace"])))
+        bed = item.funcargs["bed"]
+        report.sections.append(("namespace", bed.portrait(item.funcargs["namespace"])))
+        if "operator" in item.funcargs:
+            report.sections.append(("operator", bed.portrait(Operator.NAMESPACE)))
 
 
 def pytest_terminal_summary(terminalreporter):
