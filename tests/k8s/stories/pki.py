@@ -13,12 +13,15 @@ class Authority:
         run("openssl", "req", "-x509", *CURVE, "-days", "2", "-subj", f"/CN={name}",
             "-keyout", self.key, "-out", self.certificate)  # fmt: skip
 
-    def issue(self, name, subject_alt_name):
-        """Makes a certificate for server and client use beside the CA; returns the two files' contents, key last."""
+    def issue(self, name, subject_alt_name, days=2):
+        """Makes a certificate for server and client use beside the CA; returns the two files' contents, key last.
+
+        With `days` below 0 it ended in the past.
+        """
         folder = self.certificate.parent
         key, request, certificate, extensions = (folder / f"{name}.{end}" for end in ("key", "csr", "crt", "ext"))
         extensions.write_text(f"subjectAltName={subject_alt_name}\nextendedKeyUsage=serverAuth,clientAuth\n")
         run("openssl", "req", "-new", *CURVE, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        run("openssl", "x509", "-req", "-in", request, "-days", "2", "-CA", self.certificate, "-CAkey", self.key,
+        run("openssl", "x509", "-req", "-in", request, "-days", str(days), "-CA", self.certificate, "-CAkey", self.key,
             "-CAcreateserial", "-extfile", extensions, "-out", certificate)  # fmt: skip
         return certificate.read_text(), key.read_text()

@@ -119,6 +119,35 @@ def test_an_operator_killed_while_members_come_and_go_is_followed_by_one_that_go
     assert cluster.group() == set(before.values()), "there is no ghost"
 
 
+def test_a_lost_node_is_named_and_the_others_go_on_until_it_is_back(bed, cluster, ends):
+    if not bed.own:
+        pytest.skip("only the nodes of our own bed can be harmed")
+    before, lost = cluster.identities(), cluster.status()["leader"]
+    node = cluster.pod(lost)["spec"]["nodeName"]
+    number = int(node.removeprefix("node"))
+
+    def told():
+        found = cluster.condition("Degraded")
+        return found["status"] == "True" and lost in found["message"] and node in found["message"]
+
+    with traffic(*ends, RATE) as flow:
+        try:
+            bed.node("cut", number)
+            flow.flows()
+            bed.node("kill", number)
+            flow.flows()
+            # Its volume is on that machine, so no other can run it.
+            eventually(told, "the condition says which machine holds the member", within=CHANGE)
+            assert cluster.condition("Available")["status"] == "True"
+            assert cluster.status()["leader"] != lost
+        finally:
+            bed.node("start", number)
+        eventually(lambda: cluster.whole(3), "the member is back", within=2 * CHANGE)
+        flow.flows()
+    assert cluster.identities() == before
+    assert cluster.group() == set(before.values()), "there is no ghost"
+
+
 def test_helm_uninstall_leaves_clusters_alone_and_the_next_release_takes_them_over(bed, operator, cluster, ends):
     before, uids = cluster.identities(), cluster.uids()
     with traffic(*ends, RATE) as flow:
