@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 /// Every document whose commands are run.
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "docs/configuration.md",
     "docs/callbridge.md",
+    "docs/clients.md",
     "docs/admin-api.md",
 ];
 
