@@ -6,7 +6,7 @@ use kube::Resource as _;
 use serde_json::{Value, json};
 
 use crate::crd::{Retention, XmppCluster, XmppClusterSpec};
-use crate::names::Names;
+use crate::names::{CLIENT_PORTS, COMPONENT_PORT, COMPONENT_PORT_NAME, Names};
 
 /// What the operator was told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,16 @@ impl Cluster {
             annotations: meta.annotations.clone().unwrap_or_default(),
             settings: settings.clone(),
         }
+    }
+
+    /// The ports that others than members connect to, each with its name: the component port first.
+    #[must_use]
+    pub fn public_ports(&self) -> Vec<(&'static str, u16)> {
+        let mut ports = vec![(COMPONENT_PORT_NAME, COMPONENT_PORT)];
+        if self.spec.serves_clients() {
+            ports.extend(CLIENT_PORTS);
+        }
+        ports
     }
 
     /// Image of the members.

@@ -97,6 +97,10 @@ pub struct XmppClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expose: Option<ExposeSpec>,
 
+    /// XMPP clients beside the bridges. Default: none are served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientsSpec>,
+
     /// CPU and memory of a member. Default: requests of 100m and 128Mi, a memory limit of 1Gi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesSpec>,
@@ -210,6 +214,14 @@ pub struct SecretRef {
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     )]
     pub name: String,
+}
+
+/// XMPP clients; their users are made by `xmpp user add` in a member's pod.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientsSpec {
+    /// Whether members serve clients: by STARTTLS on 5222, by TLS from the first byte on 5221, and wherever bridges are exposed.
+    pub enabled: bool,
 }
 
 /// How bridges outside the cluster's network reach the members.
@@ -330,6 +342,12 @@ impl XmppClusterSpec {
     pub fn tls_secret(&self) -> Option<&str> {
         let given = self.tls.as_ref()?.secret_ref.as_ref()?;
         Some(&given.name)
+    }
+
+    /// Whether members serve XMPP clients.
+    #[must_use]
+    pub fn serves_clients(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.enabled)
     }
 
     /// How members are reached from outside.

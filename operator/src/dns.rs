@@ -23,8 +23,31 @@ const MOST_TARGETS: usize = 16;
 /// How long a name server may take for everything.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a member is reached from outside: pod, host, port.
-pub type Outside = (String, String, u16);
+/// Where a member is reached from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// The member's pod.
+    pub pod: String,
+    /// Name or address.
+    pub host: String,
+    /// Ports there, by the names of the ports of its Service.
+    pub ports: Vec<(String, u16)>,
+}
+
+impl Outside {
+    /// The port there for a port of the Service.
+    #[must_use]
+    pub fn port(&self, name: &str) -> Option<u16> {
+        let found = self.ports.iter().find(|(known, _)| known == name);
+        found.map(|(_, number)| *number)
+    }
+
+    /// Where bridges connect.
+    #[must_use]
+    pub fn component(&self) -> Option<u16> {
+        self.port(COMPONENT_PORT_NAME)
+    }
+}
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,15 +137,19 @@ pub fn judge(
         );
         return finding(Some(false), "SrvMissing", message);
     }
-    let leads = |target: &Target, (_, host, port): &Outside| {
+    let leads = |target: &Target, member: &Outside| {
+        let host = &member.host;
         let to_host = target.host.eq_ignore_ascii_case(host.trim_end_matches('.'));
         let ip = host.parse().is_ok_and(|ip| target.addresses.contains(&ip));
-        target.port == *port && (to_host || ip)
+        member.component() == Some(target.port) && (to_host || ip)
     };
     let missing: Vec<String> = outside
         .iter()
         .filter(|member| !targets.iter().any(|target| leads(target, member)))
-        .map(|(pod, host, port)| format!("{pod} at {host} port {port}"))
+        .map(|member| {
+            let port = member.component().unwrap_or_default();
+            format!("{} at {} port {port}", member.pod, member.host)
+        })
         .collect();
     if !missing.is_empty() {
         let message = format!(
@@ -220,7 +247,7 @@ fn absolute(name: &str) -> Result<Name, ()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::build::tests::cluster;
 
@@ -237,11 +264,21 @@ mod tests {
         found: Result<Vec<Target>, String>,
     ) -> (Option<bool>, &'static str, String) {
         let outside = [
-            ("xmpp-0".to_owned(), "192.0.2.7".to_owned(), 30123),
-            ("xmpp-1".to_owned(), "lb.example.net".to_owned(), 5223),
+            outside("xmpp-0", "192.0.2.7", &[30123]),
+            outside("xmpp-1", "lb.example.net", &[5223]),
         ];
         let found = judge(&cluster(which), &outside, &found);
         (found.holds, found.reason, found.message)
+    }
+
+    /// A member whose Service has so many ports, in the order of those that a cluster can have.
+    pub(crate) fn outside(pod: &str, host: &str, ports: &[u16]) -> Outside {
+        let names = ["xmpp-component", "xmpp-client", "xmpps-client"].map(str::to_owned);
+        Outside {
+            pod: pod.to_owned(),
+            host: host.to_owned(),
+            ports: names.into_iter().zip(ports.iter().copied()).collect(),
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub const METRICS_PORT: u16 = 9090;
 
 /// Name of the component port, which becomes the SRV record `_xmpp-component._tcp`.
 pub const COMPONENT_PORT_NAME: &str = "xmpp-component";
+/// The ports of clients, where they are served: STARTTLS (RFC 6120, 3.2.1) and direct TLS (XEP-0368). SRV records too.
+pub const CLIENT_PORTS: [(&str, u16); 2] = [("xmpp-client", 5222), ("xmpps-client", 5221)];
 
 /// Who writes, to the API server.
 pub const MANAGER: &str = "xmpp-operator";
@@ -154,10 +156,16 @@ impl Names {
         format!("{}.{}.svc.{}", self.cluster, self.namespace, self.zone)
     }
 
-    /// Owner name of the SRV records of that Service.
+    /// Owner name of the SRV records of that Service for bridges.
     #[must_use]
     pub fn srv(&self) -> String {
-        format!("_{COMPONENT_PORT_NAME}._tcp.{}", self.service_host())
+        self.srv_of(COMPONENT_PORT_NAME)
+    }
+
+    /// The same for a port of that Service.
+    #[must_use]
+    pub fn srv_of(&self, port: &str) -> String {
+        format!("_{port}._tcp.{}", self.service_host())
     }
 
     /// What selects the members' pods; never changes.

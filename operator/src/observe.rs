@@ -12,6 +12,7 @@ use xmpp_node_api::status::NodeStatus;
 
 use crate::api::{Access, ApiError, Object, Objects, Said};
 use crate::cluster::Cluster;
+use crate::dns::Outside;
 use crate::keyring::{Data, Secrets};
 use crate::names::{DRAINING_SINCE, REPLACE, SERVING, START_EMPTY};
 use crate::trouble;
@@ -164,27 +165,33 @@ impl Observed {
         pods.filter_map(address).collect()
     }
 
-    /// Where members are reached from outside: pod, host, port.
+    /// Where members are reached from outside.
     #[must_use]
-    pub fn outside(&self, cluster: &Cluster) -> Vec<(String, String, u16)> {
+    pub fn outside(&self, cluster: &Cluster) -> Vec<Outside> {
         let mut found = Vec::new();
         for ordinal in 0..cluster.spec.replicas {
             let pod = cluster.names.pod(ordinal);
             let Some(service) = self.object("Service", &cluster.names.outside(ordinal)) else {
                 continue;
             };
-            let port = &service.0["spec"]["ports"][0];
             let balancer = &service.0["status"]["loadBalancer"]["ingress"][0];
             let host = balancer["hostname"]
                 .as_str()
                 .or_else(|| balancer["ip"].as_str());
-            let (host, port) = match service.0["spec"]["type"].as_str() {
-                Some("LoadBalancer") => (host.map(str::to_owned), port["port"].as_u64()),
-                _ => (self.host_of(&pod), port["nodePort"].as_u64()),
+            let (host, which) = match service.0["spec"]["type"].as_str() {
+                Some("LoadBalancer") => (host.map(str::to_owned), "port"),
+                _ => (self.host_of(&pod), "nodePort"),
             };
-            let port = port.and_then(|port| u16::try_from(port).ok());
-            if let (Some(host), Some(port)) = (host, port) {
-                found.push((pod, host, port));
+            let ports = service.0["spec"]["ports"].as_array();
+            let ports = ports.into_iter().flatten().filter_map(|port| {
+                let number = u16::try_from(port[which].as_u64()?).ok()?;
+                Some((port["name"].as_str()?.to_owned(), number))
+            });
+            let ports: Vec<_> = ports.collect();
+            if let Some(host) = host
+                && !ports.is_empty()
+            {
+                found.push(Outside { pod, host, ports });
             }
         }
         found

@@ -120,7 +120,7 @@ fn members(found: &Findings<'_>, group: Option<&Group>) -> Vec<MemberStatus> {
             None => "Unreachable",
         };
         let known = group.and_then(|group| group.member(&name));
-        let address = found.outside.iter().find(|(pod, ..)| *pod == name);
+        let address = found.outside.iter().find(|member| member.pod == name);
         MemberStatus {
             id: node.map(|node| node.id.to_string()),
             role: role.to_owned(),
@@ -129,7 +129,8 @@ fn members(found: &Findings<'_>, group: Option<&Group>) -> Vec<MemberStatus> {
             version: node.map(|node| node.version.clone()),
             certificate_serial: node.map(|node| node.certificate.serial.clone()),
             peer_certificate_serial: node.map(|node| node.peer_certificate.serial.clone()),
-            address: address.map(|(_, host, port)| format!("{host}:{port}")),
+            address: address
+                .and_then(|member| Some(format!("{}:{}", member.host, member.component()?))),
             message: why_not_ready(pod),
             name,
         }

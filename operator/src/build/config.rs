@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
-use xmpp_node_api::config::{Admin, Component, Config, Limits, Metrics, Node, Peer, Timing, Xmpp};
+use xmpp_node_api::config::{
+    Admin, Clients, Component, Config, Limits, Metrics, Node, Peer, Timing, Xmpp,
+};
 
 use super::pods::{CERTIFICATE_DIR, DATA_DIR, NODE_CERTIFICATE_DIR};
 use crate::cluster::Cluster;
@@ -39,7 +41,7 @@ pub(super) fn node(cluster: &Cluster, pod: &str) -> anyhow::Result<Config> {
         xmpp: Xmpp {
             domain: cluster.spec.domain.clone(),
         },
-        clients: None,
+        clients: cluster.spec.serves_clients().then(Clients::default),
         component: Component {
             listen: listen(COMPONENT_PORT),
             certificate: format!("{CERTIFICATE_DIR}/tls.crt").into(),

@@ -1,4 +1,4 @@
-//! Who may connect to whom: bridges to the component port, members to each other, the operator to the admin port,
+//! Who may connect to whom: bridges and clients to their ports, members to each other, the operator to the admin port,
 //! scrapers to the metrics port; members look names up, and connect to nobody else.
 //!
 //! Only a network plugin that enforces policies makes this true. Mutual TLS guards the two internal ports in any case.
@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::names::{ADMIN_PORT, COMPONENT_PORT, METRICS_PORT, PEER_PORT};
+use crate::names::{ADMIN_PORT, METRICS_PORT, PEER_PORT};
 
 /// The policy of the members' pods.
 pub(super) fn policy(cluster: &Cluster) -> Value {
@@ -17,6 +17,11 @@ pub(super) fn policy(cluster: &Cluster) -> Value {
         },
         "podSelector": { "matchLabels": { "app.kubernetes.io/name": "xmpp-operator" } },
     }]);
+    let public: Vec<Value> = cluster
+        .public_ports()
+        .into_iter()
+        .map(|(_, number)| port(number))
+        .collect();
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -25,7 +30,7 @@ pub(super) fn policy(cluster: &Cluster) -> Value {
             "podSelector": { "matchLabels": cluster.names.selector() },
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                { "ports": [port(COMPONENT_PORT)] },
+                { "ports": public },
                 { "ports": [port(METRICS_PORT)] },
                 { "ports": [port(PEER_PORT)], "from": members },
                 { "ports": [port(ADMIN_PORT)], "from": operator },

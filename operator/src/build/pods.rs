@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 use super::Facts;
 use crate::cluster::Cluster;
 use crate::crd::{PullPolicy, Quantities, Retention};
-use crate::names::{
-    ADMIN_PORT, COMPONENT_PORT, COMPONENT_PORT_NAME, METRICS_PORT, PEER_PORT, SERVING,
-};
+use crate::names::{ADMIN_PORT, METRICS_PORT, PEER_PORT, SERVING};
 
 /// Where a member keeps its state.
 pub(super) const DATA_DIR: &str = "/var/lib/xmpp";
@@ -149,6 +147,16 @@ fn container(cluster: &Cluster) -> Value {
         })
     };
     let port = |name: &str, number: u16| json!({ "name": name, "containerPort": number, "protocol": "TCP" });
+    let mut ports: Vec<Value> = cluster
+        .public_ports()
+        .into_iter()
+        .map(|(name, number)| port(name, number))
+        .collect();
+    ports.extend([
+        port("xmpp-peer", PEER_PORT),
+        port("admin", ADMIN_PORT),
+        port("metrics", METRICS_PORT),
+    ]);
     let mount =
         |name: &str, path: &str| json!({ "name": name, "mountPath": path, "readOnly": true });
     let pull = match cluster.spec.image_pull_policy {
@@ -164,12 +172,7 @@ fn container(cluster: &Cluster) -> Value {
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "args": ["--config", format!("{CONFIG_DIR}/$(POD_NAME).toml")],
         "env": [{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }],
-        "ports": [
-            port(COMPONENT_PORT_NAME, COMPONENT_PORT),
-            port("xmpp-peer", PEER_PORT),
-            port("admin", ADMIN_PORT),
-            port("metrics", METRICS_PORT),
-        ],
+        "ports": ports,
         "startupProbe": probe("/livez", 1, 60),
         "livenessProbe": probe("/livez", 5, 6),
         "readinessProbe": probe("/readyz", 1, 2),

@@ -1,12 +1,11 @@
-//! Services: one by which members find each other, one that bridges look up, and one a member for bridges outside.
+//! Services: one by which members find each other, one that bridges and clients look up, and one a member for those outside.
 
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::crd::Expose;
-use crate::names::{
-    ADMIN_PORT, COMPONENT_PORT, COMPONENT_PORT_NAME, METRICS_PORT, PEER_PORT, SERVING,
-};
+use crate::dns::Outside;
+use crate::names::{ADMIN_PORT, METRICS_PORT, PEER_PORT, SERVING};
 
 /// The governing Service: names for pods, ready or not, since members must find each other to become ready.
 pub(super) fn governing(cluster: &Cluster) -> Value {
@@ -39,7 +38,7 @@ pub(super) fn clients(cluster: &Cluster) -> Value {
         "spec": {
             "clusterIP": "None",
             "selector": selector,
-            "ports": [port(COMPONENT_PORT_NAME, COMPONENT_PORT)],
+            "ports": public_ports(cluster),
         },
     })
 }
@@ -77,7 +76,7 @@ pub(super) fn outside(cluster: &Cluster, replicas: i32) -> Vec<Value> {
                     // Limits count addresses, so a member must see them; and one hop less.
                     "externalTrafficPolicy": "Local",
                     "selector": selector,
-                    "ports": [port(COMPONENT_PORT_NAME, COMPONENT_PORT)],
+                    "ports": public_ports(cluster),
                 },
             })
         })
@@ -86,26 +85,46 @@ pub(super) fn outside(cluster: &Cluster, replicas: i32) -> Vec<Value> {
 
 /// Lines for the zone of the XMPP domain: SRV records to the members' addresses outside, or to the Service inside.
 #[must_use]
-pub fn zone_lines(cluster: &Cluster, outside: &[(String, String, u16)]) -> Vec<String> {
+pub fn zone_lines(cluster: &Cluster, outside: &[Outside]) -> Vec<String> {
     let domain = &cluster.spec.domain;
-    let owner = format!("_{COMPONENT_PORT_NAME}._tcp.{domain}.");
+    let ports = cluster.public_ports();
+    let owner = |port: &str| format!("_{port}._tcp.{domain}.");
     if cluster.spec.exposed() == Expose::None {
-        return vec![format!("{owner} 60 IN CNAME {}.", cluster.names.srv())];
+        let line = |(port, _): &(&str, u16)| {
+            format!(
+                "{} 60 IN CNAME {}.",
+                owner(port),
+                cluster.names.srv_of(port)
+            )
+        };
+        return ports.iter().map(line).collect();
     }
     let mut lines = Vec::new();
-    for (pod, host, port) in outside {
-        let target = match host.parse::<std::net::IpAddr>() {
-            Err(_) => host.trim_end_matches('.').to_owned(),
+    for member in outside {
+        let target = match member.host.parse::<std::net::IpAddr>() {
+            Err(_) => member.host.trim_end_matches('.').to_owned(),
             Ok(ip) => {
-                let target = format!("{pod}.{domain}");
+                let target = format!("{}.{domain}", member.pod);
                 let kind = if ip.is_ipv4() { "A" } else { "AAAA" };
                 lines.push(format!("{target}. 60 IN {kind} {ip}"));
                 target
             }
         };
-        lines.push(format!("{owner} 60 IN SRV 10 10 {port} {target}."));
+        for (port, _) in &ports {
+            if let Some(number) = member.port(port) {
+                lines.push(format!(
+                    "{} 60 IN SRV 10 10 {number} {target}.",
+                    owner(port)
+                ));
+            }
+        }
     }
     lines
+}
+
+fn public_ports(cluster: &Cluster) -> Vec<Value> {
+    let ports = cluster.public_ports().into_iter();
+    ports.map(|(name, number)| port(name, number)).collect()
 }
 
 fn port(name: &str, number: u16) -> Value {

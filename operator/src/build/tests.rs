@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::cluster::Settings;
+use crate::crd::ClientsSpec;
 use crate::crd::XmppCluster;
+use crate::dns::tests::outside;
 
 /// The cluster of an example: `small` is the minimal one, `full` has every field.
 pub(crate) fn cluster(which: &str) -> Cluster {
@@ -129,8 +131,8 @@ fn zone_lines_are_what_a_zone_takes() {
         ]
     );
     let outside = [
-        ("xmpp-0".to_owned(), "192.0.2.7".to_owned(), 30123),
-        ("xmpp-1".to_owned(), "lb.example.net".to_owned(), 5223),
+        outside("xmpp-0", "192.0.2.7", &[30123]),
+        outside("xmpp-1", "lb.example.net", &[5223]),
     ];
     assert_eq!(
         zone_lines(&cluster("exposed"), &outside),
@@ -138,6 +140,33 @@ fn zone_lines_are_what_a_zone_takes() {
             "xmpp-0.example.test. 60 IN A 192.0.2.7",
             "_xmpp-component._tcp.example.test. 60 IN SRV 10 10 30123 xmpp-0.example.test.",
             "_xmpp-component._tcp.example.test. 60 IN SRV 10 10 5223 lb.example.net.",
+        ]
+    );
+}
+
+#[test]
+fn clients_have_their_own_lines_where_they_are_served() {
+    let mut inside = cluster("small");
+    inside.spec.clients = Some(ClientsSpec { enabled: true });
+    assert_eq!(
+        zone_lines(&inside, &[])[1..],
+        [
+            "_xmpp-client._tcp.example.test. 60 IN CNAME _xmpp-client._tcp.xmpp.calls.svc.cluster.local.",
+            "_xmpps-client._tcp.example.test. 60 IN CNAME _xmpps-client._tcp.xmpp.calls.svc.cluster.local.",
+        ]
+    );
+    let mut exposed = cluster("exposed");
+    exposed.spec.clients = Some(ClientsSpec { enabled: true });
+    assert_eq!(
+        zone_lines(
+            &exposed,
+            &[outside("xmpp-0", "2001:db8::7", &[30123, 30124, 30125])]
+        ),
+        [
+            "xmpp-0.example.test. 60 IN AAAA 2001:db8::7",
+            "_xmpp-component._tcp.example.test. 60 IN SRV 10 10 30123 xmpp-0.example.test.",
+            "_xmpp-client._tcp.example.test. 60 IN SRV 10 10 30124 xmpp-0.example.test.",
+            "_xmpps-client._tcp.example.test. 60 IN SRV 10 10 30125 xmpp-0.example.test.",
         ]
     );
 }

@@ -34,7 +34,7 @@ class Cluster:
 
     def group(self):
         """The identities of all members, as the leader itself knows them: itself and its peers."""
-        command = ["xmpp", "--node", "/var/lib/xmpp", "-o", "json", "status"]
+        command = ["xmpp", "--node", "/var/lib/xmpp/node", "-o", "json", "status"]
         leader = self.status()["leader"]
         said = json.loads(self.bed.kubectl("exec", "--namespace", self.namespace, leader, "--", *command))
         return {said["id"], *(peer["id"] for peer in said["peers"])}
