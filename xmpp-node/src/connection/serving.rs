@@ -322,7 +322,7 @@ impl Serving {
         let Self::Bound(bound) = self else {
             return None;
         };
-        if bound.confirmation.tick(start.elapsed()) == Verdict::Unconfirmed {
+        if bound.confirmation.tick(start.elapsed(), !out.is_empty()) == Verdict::Unconfirmed {
             info!(
                 name = bound.name.as_str(),
                 "answers no pings: delivery counts when written"

@@ -3,8 +3,8 @@
 //!
 //! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
 //! that answers nothing for 10 s (see [`Confirmation::with_silence`]) after its socket took the question is treated as
-//! unconfirmed: delivery then counts when written, until it answers after all. Whoever does not even read is not: its queue
-//! waits, and fills.
+//! unconfirmed: delivery then counts when written, until it answers after all. Whoever does not even read, so that the socket
+//! takes no more, is not: its queue waits, and fills.
 
 use std::time::Duration;
 
@@ -187,17 +187,26 @@ impl Confirmation {
         }
     }
 
-    /// Judges the peer's silence.
-    pub fn tick(&mut self, now: Duration) -> Verdict {
-        let silent = self
+    /// Judges the peer's silence. `stalled`: the socket takes no more, so the peer does not read, and the question may still be
+    /// in buffers on the way.
+    pub fn tick(&mut self, now: Duration, stalled: bool) -> Verdict {
+        let silence = self.silence;
+        let sent = self
             .outstanding
-            .and_then(|question| question.sent)
-            .is_some_and(|sent| now >= sent + self.silence);
-        if self.mode == Mode::Plain && silent && !self.unconfirmed {
-            self.unconfirmed = true;
-            return Verdict::Unconfirmed;
+            .as_mut()
+            .and_then(|question| question.sent.as_mut());
+        let Some(sent) = sent.filter(|sent| now >= **sent + silence) else {
+            return Verdict::Fine;
+        };
+        if self.mode != Mode::Plain || self.unconfirmed {
+            return Verdict::Fine;
         }
-        Verdict::Fine
+        if stalled {
+            *sent = now;
+            return Verdict::Fine;
+        }
+        self.unconfirmed = true;
+        Verdict::Unconfirmed
     }
 
     /// The number of a ping of ours, if `id` is that of one.

@@ -42,8 +42,11 @@ fn a_component_that_answers_no_ping_counts_when_written() {
     let mut plain = Confirmation::new(Mode::Plain, 0);
     plain.wrote(3);
     asked(&mut plain, MS);
-    assert_eq!(plain.tick(Duration::from_secs(9)), Verdict::Fine);
-    assert_eq!(plain.tick(Duration::from_secs(11)), Verdict::Unconfirmed);
+    assert_eq!(plain.tick(Duration::from_secs(9), false), Verdict::Fine);
+    assert_eq!(
+        plain.tick(Duration::from_secs(11), false),
+        Verdict::Unconfirmed
+    );
     assert_eq!(plain.wrote(4), Some(4));
     assert_eq!(plain.answered(1), None);
     assert!(!plain.is_unconfirmed());
@@ -55,10 +58,23 @@ fn a_component_that_does_not_read_is_not_taken_as_one_that_does_not_answer() {
     plain.wrote(3);
     plain.ask(MS, "example.test", "cb1.example.test", &mut Vec::new());
     assert_eq!(plain.next_tick(), None);
-    assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine);
+    assert_eq!(plain.tick(SILENCE * 9, false), Verdict::Fine);
     plain.sent(SILENCE * 9);
     assert_eq!(plain.next_tick(), Some(SILENCE * 10));
-    assert_eq!(plain.tick(SILENCE * 10), Verdict::Unconfirmed);
+    assert_eq!(plain.tick(SILENCE * 10, false), Verdict::Unconfirmed);
+}
+
+#[test]
+fn silence_of_a_component_whose_socket_is_stalled_is_judged_once_it_reads() {
+    let mut plain = Confirmation::new(Mode::Plain, 0);
+    plain.wrote(3);
+    asked(&mut plain, MS);
+    // What the question went into are buffers on the way.
+    assert_eq!(plain.tick(SILENCE + MS, true), Verdict::Fine);
+    assert_eq!(plain.next_tick(), Some(SILENCE * 2 + MS));
+    assert_eq!(plain.tick(SILENCE * 2, false), Verdict::Fine);
+    assert_eq!(plain.wrote(4), None, "delivery does not count when written");
+    assert_eq!(plain.tick(SILENCE * 2 + MS, false), Verdict::Unconfirmed);
 }
 
 #[test]
@@ -89,17 +105,17 @@ fn whoever_asks_for_the_name_does_not_let_a_silent_holder_seem_to_answer() {
     for seconds in 1..10 {
         let now = Duration::from_secs(seconds);
         plain.probe(now, "example.test", "cb1.example.test", &mut Vec::new());
-        assert_eq!(plain.tick(now), Verdict::Fine);
+        assert_eq!(plain.tick(now, false), Verdict::Fine);
     }
     assert_eq!(plain.next_tick(), Some(SILENCE + MS));
-    assert_eq!(plain.tick(SILENCE + MS), Verdict::Unconfirmed);
-    assert_eq!(plain.tick(SILENCE * 9), Verdict::Fine, "told once");
+    assert_eq!(plain.tick(SILENCE + MS, false), Verdict::Unconfirmed);
+    assert_eq!(plain.tick(SILENCE * 9, false), Verdict::Fine, "told once");
     let mut hurried = Confirmation::new(Mode::Plain, 0).with_silence(MS * 20);
     hurried.wrote(1);
     asked(&mut hurried, MS);
-    assert_eq!(hurried.tick(MS * 20), Verdict::Fine);
+    assert_eq!(hurried.tick(MS * 20, false), Verdict::Fine);
     assert_eq!(hurried.next_tick(), Some(MS * 21));
-    assert_eq!(hurried.tick(MS * 21), Verdict::Unconfirmed);
+    assert_eq!(hurried.tick(MS * 21, false), Verdict::Unconfirmed);
     assert_eq!(plain.next_tick(), None);
 }
 
@@ -166,7 +182,7 @@ fn a_peer_with_xep_0198_is_never_taken_as_unconfirmed() {
     managed.wrote(3);
     assert_eq!(asked(&mut managed, MS), "<r xmlns='urn:xmpp:sm:3'/>");
     assert_eq!(managed.next_tick(), None);
-    assert_eq!(managed.tick(SILENCE * 9), Verdict::Fine);
+    assert_eq!(managed.tick(SILENCE * 9, false), Verdict::Fine);
     assert_eq!(managed.wrote(4), None);
 }
 
