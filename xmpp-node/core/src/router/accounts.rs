@@ -10,6 +10,7 @@ use super::apply::Context;
 use super::bridge::SealedSecret;
 use super::configure::ConfigureError;
 use super::queue::Queue;
+use super::roster::Roster;
 use super::session::SessionId;
 use crate::error::StanzaCondition;
 use crate::jid::Jid;
@@ -23,6 +24,8 @@ pub struct Account {
     pub sessions: BTreeMap<String, SessionId>,
     /// What waits until a resource is available.
     pub offline: Queue,
+    /// The contact list.
+    pub roster: Roster,
 }
 
 impl Account {
@@ -91,6 +94,7 @@ impl Router {
                     credentials,
                     sessions: BTreeMap::new(),
                     offline: Queue::default(),
+                    roster: Roster::default(),
                 };
                 self.accounts.insert(name.to_owned(), account);
             }
@@ -103,10 +107,19 @@ impl Router {
         name: &str,
         context: &mut Context<'_>,
     ) -> Result<(), ConfigureError> {
+        if !self.accounts.contains_key(name) {
+            return Err(ConfigureError::Unknown);
+        }
+        // Contacts are told that the user is gone as long as there is a list of them.
+        for session in self.sessions_of(name) {
+            self.leave(session, None, context);
+        }
         let mut account = self.accounts.remove(name).ok_or(ConfigureError::Unknown)?;
         for session in account.sessions.into_values() {
             self.end_client(session, context);
         }
+        let roster = account.roster.iter();
+        self.kept_bytes -= roster.map(|(jid, contact)| contact.cost(jid)).sum::<u64>();
         self.queued_bytes -= account.offline.cost();
         for item in account.offline.take() {
             self.settle(&item, StanzaCondition::ServiceUnavailable, context);

@@ -96,6 +96,7 @@ impl Router {
 
     /// A client's session is over: what waits for it goes where the table of the module says.
     pub(super) fn end_client(&mut self, id: SessionId, context: &mut Context<'_>) {
+        self.leave(id, None, context);
         let Some(mut session) = self.sessions.remove(&id) else {
             return;
         };

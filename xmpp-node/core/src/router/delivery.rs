@@ -9,14 +9,14 @@
 //!
 //! The best resource is available with the highest priority, which is not below 0. A full queue is answered
 //! `resource-constraint`. What goes to several resources is one stanza in the ledger; the further copies are the cluster's own.
-//! Nobody learns from an IQ whether a user exists. There are no contact lists: requests to subscribe are answered
-//! `feature-not-implemented`.
+//! Nobody learns from an IQ whether a user exists. Subscriptions and probes are in `contacts` and `presence`.
 
 use super::Router;
 use super::accounts::Account;
 use super::apply::Context;
 use super::local;
 use super::queue::Item;
+use super::roster::Subscription;
 use super::session::{Availability, Session, SessionId};
 use crate::error::StanzaCondition;
 use crate::jid::Jid;
@@ -52,9 +52,23 @@ impl Router {
         context: &mut Context<'_>,
     ) {
         let user = to.local().unwrap_or_default();
-        if stanza.kind == Kind::Presence && is_subscription(&stanza) {
-            let condition = StanzaCondition::FeatureNotImplemented;
-            return self.bounce(sender, &stanza, condition, context);
+        if stanza.kind == Kind::Presence {
+            let kind = stanza.stanza_type();
+            if kind.as_deref() == Some("probe") {
+                return self.answer_probe(sender, user, &stanza, context);
+            }
+            if let Some(what) = kind.as_deref().and_then(Subscription::from_type) {
+                self.ledger.delivered += 1;
+                let from = stanza
+                    .from()
+                    .and_then(|from| Jid::from_normalized(&from).ok());
+                let Some(from) = from.map(|from| from.bare()) else {
+                    return;
+                };
+                let to = self.address_of(user);
+                let stanza = stanza.readdressed(from.as_str(), &to);
+                return self.receive_subscription(from.as_str(), user, what, stanza, context);
+            }
         }
         let account = self.accounts.get(user);
         let bound = account
@@ -94,37 +108,6 @@ impl Router {
                 );
             }
         }
-    }
-
-    /// A client says whether it is available (RFC 6121, 4.2, 4.5); the first time, what waited for the user comes.
-    pub(super) fn route_own_presence(
-        &mut self,
-        sender: SessionId,
-        stanza: &Routed,
-        context: &mut Context<'_>,
-    ) {
-        let Some(session) = self
-            .sessions
-            .get_mut(&sender)
-            .filter(|session| session.is_client())
-        else {
-            return self.bounce(sender, stanza, StanzaCondition::BadRequest, context);
-        };
-        let availability = match stanza.stanza_type().as_deref() {
-            None => {
-                let priority = stanza.child_text("priority");
-                let priority = priority.and_then(|text| text.trim().parse().ok());
-                Some(Availability {
-                    priority: priority.unwrap_or_default(),
-                    place: (context.index, context.offset),
-                })
-            }
-            Some("unavailable") => None,
-            Some(_) => return self.bounce(sender, stanza, StanzaCondition::BadRequest, context),
-        };
-        session.availability = availability;
-        self.ledger.delivered += 1;
-        self.offer_after(sender, context);
     }
 
     fn route_message(
@@ -174,7 +157,11 @@ impl Router {
         context: &mut Context<'_>,
     ) {
         let own = |session: &Session| session.name.bare_str() == to.as_str();
-        let reply = if self.sessions.get(&sender).is_some_and(own) {
+        let own = self.sessions.get(&sender).is_some_and(own);
+        if own && self.roster_request(sender, to.local().unwrap_or_default(), stanza, context) {
+            return;
+        }
+        let reply = if own {
             local::reply_for_user(stanza)
         } else {
             None
@@ -292,18 +279,4 @@ impl Router {
             session.carried = session.queue.end();
         }
     }
-}
-
-/// Whether a presence concerns a contact list (RFC 6121, 3), or asks for what only one would tell.
-fn is_subscription(presence: &Routed) -> bool {
-    let kinds = [
-        "subscribe",
-        "subscribed",
-        "unsubscribe",
-        "unsubscribed",
-        "probe",
-    ];
-    presence
-        .stanza_type()
-        .is_some_and(|found| kinds.contains(&&*found))
 }

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `batch`, `command` and `packing` (what an entry holds), `session` and `queue` (the state), `apply` (the decisions), `names`
 //! (who serves which), `routing` (where a stanza goes), `configure`, `bridge` (names and secrets), `accounts`, `clients` and `delivery`
-//! (users, their sessions, what is sent to them), `ledger` (the sums), `snapshot`.
+//! (users, their sessions, what is sent to them), `roster`, `contacts` and `presence` (who is told of whom), `ledger` (the sums), `snapshot`.
 //!
 //! # Invariants
 //! 1. A command has an effect once: a node's commands carry consecutive request numbers, and only the next one is taken.
@@ -23,13 +23,16 @@ mod bridge;
 mod clients;
 mod command;
 mod configure;
+mod contacts;
 mod delivery;
 mod digest;
 mod ledger;
 mod local;
 mod names;
 mod packing;
+mod presence;
 mod queue;
+mod roster;
 mod routing;
 mod session;
 mod snapshot;
@@ -50,6 +53,7 @@ pub use ledger::Ledger;
 pub(crate) use local::capabilities;
 pub use packing::StanzaPacker;
 pub use queue::{Item, Queue};
+pub use roster::{Contact, Roster};
 pub use session::{Attachment, Availability, Counted, Newcomer, Session, SessionId};
 
 /// Bounds of the replicated state. They are part of the state, since every node must decide alike.
@@ -101,6 +105,7 @@ pub struct Router {
     held: BTreeSet<SessionId>,
     ledger: Ledger,
     queued_bytes: u64,
+    kept_bytes: u64,
 }
 
 impl Router {
@@ -192,6 +197,12 @@ impl Router {
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.queued_bytes
+    }
+
+    /// Bytes of contacts and presences: at most a quarter of [`Limits::state_bytes`].
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// Stanzas taken without a recorded outcome: always 0, unless this code is wrong.

@@ -1,5 +1,7 @@
 //! Who serves a name: bind, resume, detach, take-over, end. What is different for clients is in `clients`.
 
+use std::collections::BTreeSet;
+
 use super::apply::{Context, News, Refusal};
 use super::session::{Attachment, Counted, Newcomer, Session, SessionId};
 use super::{Queue, Router};
@@ -83,6 +85,9 @@ impl Router {
             newcomer: None,
             unconfirmed: false,
             availability: None,
+            presence: None,
+            directed: BTreeSet::new(),
+            interested: false,
         };
         self.sessions.insert(newcomer.session, session);
         context.news.push(News::Session(newcomer.session));

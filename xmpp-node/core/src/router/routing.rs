@@ -14,11 +14,11 @@
 use super::apply::{Context, News};
 use super::packing::Packed;
 use super::queue::Item;
-use super::session::SessionId;
+use super::session::{Session, SessionId};
 use super::{Router, local};
 use crate::error::StanzaCondition;
 use crate::jid::Jid;
-use crate::stanza::Routed;
+use crate::stanza::{Kind, Routed};
 
 impl Router {
     /// Routes a stanza just taken from `sender`.
@@ -31,6 +31,13 @@ impl Router {
         let Packed { to, reject, stanza } = packed;
         if let Some(condition) = reject {
             self.bounce(sender, &stanza, condition, context);
+            return;
+        }
+        if stanza.kind == Kind::Presence
+            && stanza.to().is_some()
+            && self.sessions.get(&sender).is_some_and(Session::is_client)
+            && !self.presence_from_client(sender, &stanza, context)
+        {
             return;
         }
         let Some(bridge) = self.bridges.get(to) else {

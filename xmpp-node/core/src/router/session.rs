@@ -1,5 +1,6 @@
 //! A session: what outlives a stream. It serves one name, and one stream at a time serves it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Refusal;
 use super::queue::Queue;
 use crate::jid::Jid;
+use crate::stanza::Routed;
 
 /// Identity of a session, chosen at random by the node that binds it. Whoever knows it and the name's secret may resume
 /// the session, so it is never logged or shown.
@@ -86,6 +88,12 @@ pub struct Session {
     pub unconfirmed: bool,
     /// Whether a client said that it is available (RFC 6121, 4.2); bridges never do.
     pub availability: Option<Availability>,
+    /// What it last said of that: what others are shown.
+    pub presence: Option<Routed>,
+    /// To whom beside its contacts it said that it is available.
+    pub directed: BTreeSet<String>,
+    /// It asked for its user's contact list, so it is told of changes.
+    pub interested: bool,
 }
 
 /// Where a session stood when its peer enabled XEP-0198: both counters of the peer begin there, at 0. A component does so

@@ -16,11 +16,13 @@ use super::bridge::{Bridge, SealedSecret};
 use super::command::Malformed;
 use super::ledger::Ledger;
 use super::queue::{Item, ItemHead, Queue};
+use super::roster::Roster;
 use super::session::{Attachment, Availability, Counted, Newcomer, Session, SessionId};
 use super::{Limits, NodeRecord, Router};
 use crate::jid::Jid;
+use crate::stanza::{Kind, Routed};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// No stanza is longer: the bound of a reader that is given damaged lengths.
 const TEXT_BYTES: usize = 16 << 20;
 
@@ -54,6 +56,10 @@ struct SessionOutline {
     newcomer: Option<Newcomer>,
     unconfirmed: bool,
     availability: Option<Availability>,
+    /// Length of the start tag, and all of it.
+    presence: Option<(u32, Vec<u8>)>,
+    directed: BTreeSet<String>,
+    interested: bool,
     items: Vec<ItemHead>,
 }
 
@@ -62,6 +68,7 @@ struct AccountOutline {
     credentials: SealedSecret,
     sessions: BTreeMap<String, SessionId>,
     offline: Vec<ItemHead>,
+    roster: Roster,
 }
 
 impl Outline {
@@ -81,6 +88,12 @@ impl Outline {
                 newcomer: session.newcomer,
                 unconfirmed: session.unconfirmed,
                 availability: session.availability,
+                presence: session
+                    .presence
+                    .as_ref()
+                    .map(|presence| (presence.tag_len, presence.bytes.to_vec())),
+                directed: session.directed.clone(),
+                interested: session.interested,
                 items: session.queue.items().map(ItemHead::new).collect(),
             };
             (*id, outline)
@@ -90,6 +103,7 @@ impl Outline {
                 credentials: account.credentials.clone(),
                 sessions: account.sessions.clone(),
                 offline: account.offline.items().map(ItemHead::new).collect(),
+                roster: account.roster.clone(),
             };
             (name.clone(), outline)
         };
@@ -153,6 +167,14 @@ impl Router {
                 newcomer: outline.newcomer,
                 unconfirmed: outline.unconfirmed,
                 availability: outline.availability,
+                presence: outline.presence.map(|(tag_len, bytes)| Routed {
+                    kind: Kind::Presence,
+                    answerable: true,
+                    tag_len,
+                    bytes: bytes.into(),
+                }),
+                directed: outline.directed,
+                interested: outline.interested,
             };
             sessions.insert(id, session);
         }
@@ -162,6 +184,7 @@ impl Router {
                 credentials: outline.credentials,
                 sessions: outline.sessions,
                 offline: Queue::restore(0, read_items(input, outline.offline)?),
+                roster: outline.roster,
             };
             accounts.insert(name, account);
         }
@@ -180,6 +203,14 @@ impl Router {
         let queues = sessions.values().map(|session: &Session| &session.queue);
         let offline = accounts.values().map(|account: &Account| &account.offline);
         let queued_bytes = queues.chain(offline).map(Queue::cost).sum();
+        let presences = sessions
+            .values()
+            .filter_map(|session| session.presence.as_ref());
+        let presences: u64 = presences.map(|presence| presence.bytes.len() as u64).sum();
+        let contacts = accounts
+            .values()
+            .flat_map(|account: &Account| &account.roster);
+        let contacts: u64 = contacts.map(|(jid, contact)| contact.cost(jid)).sum();
         Ok(Self {
             cluster: outline.cluster,
             domain: outline.domain,
@@ -194,6 +225,7 @@ impl Router {
             held,
             ledger: outline.ledger,
             queued_bytes,
+            kept_bytes: presences + contacts,
         })
     }
 }

@@ -4,6 +4,7 @@
 
 mod bridges;
 mod clients;
+mod contacts;
 mod expiry;
 mod limits;
 mod log;
@@ -21,6 +22,7 @@ use super::*;
 use crate::error::StanzaCondition;
 use crate::framer::{Frame, Framer};
 use crate::ns;
+use crate::stanza::Kind;
 use crate::stanza::Stanza;
 
 /// The XMPP domain of all tests.
@@ -266,9 +268,16 @@ impl Harness {
         self.session(session).queue.after(0).map(text).collect()
     }
 
-    /// `id` of what waits for a session; errors as `id!condition`.
+    /// `id` of what waits for a session but presences of its own user; errors as `id!condition`.
     pub(super) fn waiting(&self, session: u128) -> Vec<String> {
-        self.session(session).queue.after(0).map(short).collect()
+        let session = self.session(session);
+        let own = session.name.bare_str();
+        let told = |item: &&Item| {
+            let from = item.stanza.from().unwrap_or_default();
+            item.stanza.kind != Kind::Presence || from.split('/').next() != Some(own)
+        };
+        let items = session.queue.after(0);
+        items.filter(told).map(short).collect()
     }
 
     /// The news since the last call.
@@ -394,6 +403,13 @@ pub(super) fn check(router: &Router) {
         bytes += offline.cost();
     }
     assert_eq!(router.queued_bytes(), bytes);
+    let presences = router
+        .sessions()
+        .filter_map(|(_, session)| session.presence.as_ref());
+    let presences: usize = presences.map(|presence| presence.bytes.len()).sum();
+    let contacts = router.accounts().flat_map(|(_, account)| &account.roster);
+    let contacts: u64 = contacts.map(|(jid, contact)| contact.cost(jid)).sum();
+    assert_eq!(router.kept_bytes(), presences as u64 + contacts);
     assert!(bytes <= limits.state_bytes.saturating_mul(2));
     assert_eq!(router.detached().collect::<Vec<_>>(), detached);
     assert_eq!(router.held().collect::<Vec<_>>(), held);

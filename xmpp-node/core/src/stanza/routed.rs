@@ -52,7 +52,7 @@ impl Routed {
     /// Local name and namespace of the first child element. The namespace is `None` when it is that
     /// of the stream.
     pub fn payload(&self) -> Option<(&str, Option<Cow<'_, str>>)> {
-        let child = Pieces::new(checked(self.parts().1)).find_map(|piece| match piece {
+        let child = self.pieces().find_map(|piece| match piece {
             Piece::Start(tag) => Some(Some(tag)),
             // The first end tag belongs to the stanza itself.
             Piece::End => Some(None),
@@ -67,7 +67,7 @@ impl Routed {
 
     /// The value of an attribute of the first child element, unescaped.
     pub fn payload_attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        let child = Pieces::new(checked(self.parts().1)).find_map(|piece| match piece {
+        let child = self.pieces().find_map(|piece| match piece {
             Piece::Start(tag) => Some(Some(tag)),
             Piece::End => Some(None),
             Piece::Text(_) | Piece::CData(_) => None,
@@ -79,7 +79,7 @@ impl Routed {
     /// The first piece of character data in the first child of this name that has the stream's namespace; `None` if there is
     /// no such child, or it begins with anything else.
     pub fn child_text(&self, name: &str) -> Option<Cow<'_, str>> {
-        let mut pieces = Pieces::new(checked(self.parts().1));
+        let mut pieces = self.pieces();
         let mut depth = 0_usize;
         while let Some(piece) = pieces.next() {
             match piece {
@@ -128,6 +128,64 @@ impl Routed {
         Some(self.answer(self.quoted("to"), "result", |out| {
             out.put_slice(payload.as_bytes())
         }))
+    }
+
+    /// A stanza of the cluster's own; `payload` is XML of child elements.
+    pub(crate) fn made(kind: Kind, attributes: &[(&str, &str)], payload: &str) -> Self {
+        let mut out = BytesMut::with_capacity(128 + payload.len());
+        out.put_u8(b'<');
+        out.put_slice(kind.as_str().as_bytes());
+        for (name, value) in attributes {
+            put_attribute(&mut out, format!(" {name}='").as_bytes(), value);
+        }
+        out.put_u8(b'>');
+        let tag_len = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        out.put_slice(payload.as_bytes());
+        out.put_slice(kind.end_tag());
+        Self {
+            kind,
+            answerable: true,
+            tag_len,
+            bytes: out.freeze(),
+        }
+    }
+
+    /// The same from and to somebody else, with its own memory.
+    pub(crate) fn readdressed(&self, from: &str, to: &str) -> Self {
+        let mut out = BytesMut::with_capacity(self.bytes.len() + from.len() + to.len() + 32);
+        out.put_u8(b'<');
+        out.put_slice(self.kind.as_str().as_bytes());
+        put_attribute(&mut out, b" from='", from);
+        put_attribute(&mut out, b" to='", to);
+        if let Ok(mut reader) = TagReader::new(self.start_tag()) {
+            while let Ok(Some(attribute)) = reader.next_attribute() {
+                if attribute.name.is("from") || attribute.name.is("to") {
+                    continue;
+                }
+                out.put_u8(b' ');
+                if !attribute.name.prefix.is_empty() {
+                    out.put_slice(attribute.name.prefix.as_bytes());
+                    out.put_u8(b':');
+                }
+                out.put_slice(attribute.name.local.as_bytes());
+                out.put_u8(b'=');
+                out.put_slice(attribute.quoted.as_bytes());
+            }
+        }
+        out.put_u8(b'>');
+        let tag_len = u32::try_from(out.len()).unwrap_or(u32::MAX);
+        out.put_slice(self.parts().1);
+        Self {
+            kind: self.kind,
+            answerable: self.answerable,
+            tag_len,
+            bytes: out.freeze(),
+        }
+    }
+
+    /// What is in it, piece by piece, its own end tag last.
+    pub(crate) fn pieces(&self) -> Pieces<'_> {
+        Pieces::new(checked(self.parts().1))
     }
 
     /// Appends start tag, `insert`, and the rest. `insert` is XML of child elements.

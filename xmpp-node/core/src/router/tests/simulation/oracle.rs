@@ -81,7 +81,7 @@ pub(super) struct Oracle {
     stream_last: BTreeMap<(u64, String), u64>,
     /// What each session with XEP-0198 has read.
     session_read: BTreeSet<(SessionId, String)>,
-    /// Answers of the cluster that waited in a queue which ended.
+    /// Answers of the cluster that waited in a queue which ended, and presences for which there was no room.
     replies_lost: u64,
     sums: Sums,
 }
@@ -184,7 +184,9 @@ impl Oracle {
             let taken =
                 |router: &Router| router.session(session).map_or(0, |session| session.taken);
             if taken(&self.single) > taken(before) {
-                self.accept(own, count);
+                // Each is shown to the client itself, if there is room.
+                let presences = self.accept(own, count);
+                self.replies_lost += presences - self.presences_shown();
             }
         }
         for (id, old) in before.sessions() {
@@ -237,7 +239,8 @@ impl Oracle {
         let commands = self.commands;
         for (_, session) in self.single.sessions() {
             for item in session.queue.after(0) {
-                if item.index == commands && !item.original {
+                let own = item.stanza.kind == Kind::Presence;
+                if item.index == commands && !item.original && !own {
                     let number = number(item);
                     let outcome = self.accepted.get_mut(&number);
                     outcome.expect("an answer to what was accepted").answered += 1;
@@ -246,7 +249,19 @@ impl Oracle {
         }
     }
 
-    fn accept(&mut self, own: &Bytes, count: u32) {
+    /// Presences that the last command put into queues.
+    fn presences_shown(&self) -> u64 {
+        let queues = self.single.sessions().map(|(_, session)| &session.queue);
+        let items = queues.flat_map(|queue| queue.after(0));
+        let shown = items.filter(|item| {
+            item.index == self.commands && item.stanza.kind == Kind::Presence && !item.original
+        });
+        shown.count() as u64
+    }
+
+    /// Returns how many of them are presences.
+    fn accept(&mut self, own: &Bytes, count: u32) -> u64 {
+        let mut presences = 0;
         let mut bytes = &own[..];
         let (_, mut packed) = next_command(&mut bytes).expect("readable");
         for _ in 0..count {
@@ -256,12 +271,14 @@ impl Oracle {
             let mut outcome = Outcome::default();
             // What a client says of itself, the cluster itself takes.
             outcome.delivered += u32::from(stanza.kind == Kind::Presence);
+            presences += u64::from(stanza.kind == Kind::Presence);
             let old = self.accepted.insert(number, outcome);
             assert!(old.is_none(), "stanza {number} was accepted twice");
             let pair = (party(stanza.from()), party(stanza.to()));
             let last = self.accepted_last.insert(pair.clone(), number);
             assert!(last < Some(number), "{pair:?}: {last:?} before {number}");
         }
+        presences
     }
 
     fn confirmed(&mut self, name: &str, items: &[Item]) {
