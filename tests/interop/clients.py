@@ -50,6 +50,7 @@ class Client(ClientXMPP):
 
     async def _started(self, _):
         self.sessions += 1
+        await self.get_roster()
         self.send_presence(ppriority=self.priority)
         self.ready.set()
 

@@ -78,6 +78,36 @@ async def test_a_second_stream_takes_the_resource_over(cluster):
     await asyncio.gather(first.end(), second.end())
 
 
+def shown(client, jid):
+    """The resources of a user that a client knows to be available."""
+    return set(client.client_roster[jid].resources)
+
+
+async def test_users_become_contacts_and_see_each_other_come_and_go(cluster):
+    _, (one, two) = await cluster.whole()
+    jids = [cluster.user(name, PASSWORD) for name in ("romeo", "juliet")]
+    # Both agree to whatever they are asked, and ask back: that is what slixmpp does by itself.
+    romeo = await Client(cluster, f"{jids[0]}/garden", PASSWORD, one).start()
+    juliet = await Client(cluster, f"{jids[1]}/balcony", PASSWORD, two).start()
+    juliet.send_presence_subscription(pto=jids[0])
+
+    def contacts():
+        states = (romeo.client_roster[jids[1]]["subscription"], juliet.client_roster[jids[0]]["subscription"])
+        return states == ("both", "both") and shown(romeo, jids[1]) and shown(juliet, jids[0])
+
+    await eventually(contacts, "both are contacts and see each other")
+    assert (shown(romeo, jids[1]), shown(juliet, jids[0])) == ({"balcony"}, {"garden"})
+    await romeo.end()
+    await eventually(lambda: not shown(juliet, jids[0]), "juliet sees that romeo is gone")
+    romeo = await Client(cluster, f"{jids[0]}/wood", PASSWORD, two).start()
+    await eventually(lambda: shown(juliet, jids[0]) == {"wood"}, "juliet sees that romeo is back")
+    await eventually(lambda: shown(romeo, jids[1]) == {"balcony"}, "romeo is told of juliet")
+    romeo.del_roster_item(jids[1])
+    await eventually(lambda: juliet.client_roster[jids[0]]["subscription"] == "none", "juliet's list says so")
+    await eventually(lambda: not shown(juliet, jids[0]), "juliet sees romeo no more")
+    await asyncio.gather(romeo.end(), juliet.end())
+
+
 @pytest.mark.harms
 @pytest.mark.parametrize("role", ["leader", "follower"])
 async def test_a_session_is_resumed_on_another_node_after_its_own_was_killed(cluster, role):
