@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clients import Client
 from cluster import CEILING, eventually
 from stream import Stream, stanza_error
 
@@ -111,6 +112,13 @@ async def test_every_metric_moves(cluster):
     await seen.until(*(f"xmpp_{name}" for name in waiting))
     cluster.remove(absent)
     stanza_error(await stream.next())
+    # A user who is away, and then there.
+    jid = cluster.user("juliet", "correct horse")
+    stream.send(f"<message {to}'{jid}'><body>waits</body></message>")
+    await seen.until("xmpp_users", "xmpp_offline_stanzas")
+    client = await Client(cluster, f"{jid}/r", "correct horse", node).start()
+    await seen.until("xmpp_client_sessions", "xmpp_kept_bytes")
+    await client.end()
     # Connections: refused, and not authenticated.
     async with crowd(node, "127.0.88.1"):
         await seen.until("xmpp_refused", "xmpp_unauthenticated")

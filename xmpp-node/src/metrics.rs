@@ -55,6 +55,14 @@ pub struct Metrics {
     pub snapshot_index: Gauge,
     /// Bytes that wait in all queues, as `limits.state_bytes` counts them.
     pub state_bytes: Gauge,
+    /// Bytes of contacts and presences of all users.
+    pub kept_bytes: Gauge,
+    /// Users that there are.
+    pub users: Gauge,
+    /// Sessions of clients, those without a stream included.
+    pub clients: Gauge,
+    /// Stanzas that wait for users who are away.
+    pub offline_stanzas: Gauge,
     /// Times that another node, or this one, began to lead as seen here.
     pub leader_changes: Counter,
 
@@ -147,6 +155,10 @@ impl Metrics {
             log_bytes: Gauge::default(),
             snapshot_index: Gauge::default(),
             state_bytes: Gauge::default(),
+            kept_bytes: Gauge::default(),
+            users: Gauge::default(),
+            clients: Gauge::default(),
+            offline_stanzas: Gauge::default(),
             leader_changes: Counter::default(),
             ledger: LedgerMetrics::default(),
             raft: RaftMetrics::default(),

@@ -119,6 +119,22 @@ impl Metrics {
             "Bytes that wait in all queues, as limits.state_bytes counts them",
             self.state_bytes.clone(),
         );
+        r.register(
+            "kept_bytes",
+            "Bytes of contacts and presences of all users; at most a quarter of limits.state_bytes",
+            self.kept_bytes.clone(),
+        );
+        r.register("users", "Users that there are", self.users.clone());
+        r.register(
+            "client_sessions",
+            "Sessions of clients, those without a stream included",
+            self.clients.clone(),
+        );
+        r.register(
+            "offline_stanzas",
+            "Stanzas that wait for users who are away",
+            self.offline_stanzas.clone(),
+        );
 
         let seconds = || Unit::Seconds;
         r.register_with_unit(

@@ -40,10 +40,23 @@ impl Node {
         self.metrics
             .snapshot_index
             .set(i64::try_from(self.consensus.snapshot_index()).unwrap_or(i64::MAX));
-        let queued = self.streams.applied.router().queued_bytes();
-        self.metrics
-            .state_bytes
-            .set(i64::try_from(queued).unwrap_or(i64::MAX));
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let router = self.streams.applied.router();
+        self.metrics.state_bytes.set(signed(router.queued_bytes()));
+        self.metrics.kept_bytes.set(signed(router.kept_bytes()));
+        let (users, clients, offline) = router.accounts().fold((0, 0, 0), |sums, (_, account)| {
+            let (users, clients, offline) = sums;
+            let waiting = account.offline.len() as u64;
+            (
+                users + 1,
+                clients + account.sessions.len() as u64,
+                offline + waiting,
+            )
+        });
+        drop(router);
+        self.metrics.users.set(users);
+        self.metrics.clients.set(signed(clients));
+        self.metrics.offline_stanzas.set(signed(offline));
         self.metrics.encode()
     }
 }
