@@ -10,6 +10,7 @@ from outside import MACHINE, OUTSIDER, Zone, callbridge
 from traffic import traffic
 
 from bed import eventually, run
+from pods import lookup
 
 #: Ceiling of what a change of the spec brings about, seconds.
 CHANGE = 60
@@ -117,6 +118,26 @@ def test_a_secret_of_its_owner_is_used_and_never_touched(bed, cluster):
         eventually(lambda: ended_with(component) == "host-gone", "its stream ends", within=CHANGE)
     cluster.becomes_whole(3)
     assert bed.read("secret", "of-old", namespace=cluster.namespace) == before
+
+
+def test_clients_are_served_where_the_resource_asks_for_it(bed, cluster, tmp_path):
+    cluster.change(clients={"enabled": True})
+    # Each member is restarted with its new configuration, one at a time.
+    cluster.becomes_whole(3)
+    said = lookup(bed, cluster.namespace, cluster.status()["dns"]["srv"].replace("component", "client"), 3)
+    assert said.count(" 5222 ") == 3
+    lines = [line.split() for line in cluster.status()["dns"]["zone"]]
+    host = next(line[-1] for line in lines if line[3] == "A")
+    port = next(line[-2] for line in lines if line[0] == "_xmpp-client._tcp.example.test.")
+    trusted = tmp_path / "ca.crt"
+    trusted.write_text(cluster.binding("cb1")["ca.crt"])
+    command = ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", "xmpp", "-xmpphost", "example.test"]
+    command += ["-CAfile", trusted, "-verify_return_error", "-verify_hostname", "example.test", "-brief"]
+    run(*command, given="")
+    member = next(iter(cluster.members()))
+    xmpp = ["exec", "-i", "--namespace", cluster.namespace, member, "--", "xmpp", "--node", "/var/lib/xmpp/node"]
+    bed.kubectl(*xmpp, "user", "add", "juliet", given="correct horse")
+    assert "juliet@example.test" in bed.kubectl(*xmpp, "user", "list")
 
 
 def test_restless_bridges_cost_one_write_of_the_status_in_ten_seconds(bed, cluster, operator):

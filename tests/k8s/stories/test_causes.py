@@ -96,6 +96,14 @@ def test_a_key_of_another_certificate(bed, served, make, authority):
     names_the_cause(cluster, "CertificatesReady", "False", "KeyMismatch", "Secret mixed", "tls.key")
 
 
+def test_a_volume_that_its_class_does_not_let_grow(make):
+    cluster = make("small", storage={"size": "1Gi"})
+    cluster.becomes_whole(1)
+    cluster.change(storage={"size": "2Gi"})
+    names_the_cause(cluster, "VolumesReady", "False", "VolumeNotGrown", "data-small-0", "allowVolumeExpansion")
+    assert cluster.condition("Ready")["status"] == "True", "it goes on as it is"
+
+
 def test_a_secret_of_a_bridge_that_is_not_there(make):
     cluster = make("bridgeless", bridges=[{"name": "cb1", "secretRef": {"name": "gone"}}])
     names_the_cause(cluster, "BridgesReady", "False", "BridgeFaulty", "cb1", "gone")

@@ -80,7 +80,7 @@ impl Router {
         };
         match stanza.stanza_type().as_deref() {
             None if stanza.bytes.len() > PRESENCE_BYTES => {
-                return self.bounce(sender, stanza, StanzaCondition::NotAcceptable, context);
+                self.bounce(sender, stanza, StanzaCondition::NotAcceptable, context);
             }
             None => {
                 let priority = stanza.child_text("priority");

@@ -1,4 +1,6 @@
 //! Contact lists and presence: between users, and between a user and addresses below a bridge.
+//!
+//! Length: one harness, and both sides of each rule on it.
 
 use super::*;
 use crate::router::roster::CONTACTS;
