@@ -5,7 +5,7 @@ export CARGO_BUILD_BUILD_DIR ?= $(HOME)/.cache/xmpp-cluster/build
 export XMPP_CACHE ?= $(HOME)/.cache/xmpp-cluster
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test verify fix bench bench-failover interop e2e images
+.PHONY: help demo test verify fix bench bench-failover interop e2e memory images
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
@@ -20,6 +20,9 @@ interop: ## only the tests with foreign software
 
 e2e: ## stories told to a real Kubernetes of three nodes; needs root on Linux, or Docker and kind; ARGS go to pytest
 	@scripts/require test && tests/k8s/e2e $(ARGS)
+
+memory: ## the operator's memory with 50 clusters, at a real API server
+	@scripts/require && tests/k8s/memory "$$(scripts/static)/xmpp-operator"
 
 images: ## the container images as OCI archives in target/images, without Docker
 	@scripts/require && scripts/images $(TARGET)/images
