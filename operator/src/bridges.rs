@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use xmpp_node_api::admin::{Bridge, Request, Secret};
+use xmpp_node_api::admin::{Bridge, BridgeLimits, Request, Secret};
 
 /// How long an old secret is accepted beside the new one: longer than the kubelet needs to refresh a volume.
 pub const OVERLAP: Duration = Duration::from_secs(600);
@@ -21,10 +21,11 @@ pub struct Changes {
 }
 
 /// Compares what the cluster holds with what it should. `wanted` has the secret of each bridge, or nothing where it is not
-/// known: such a bridge is left as it is. `rotating` is what the last status said.
+/// known: such a bridge is left as it is. `limits` has the bounds of those that have any. `rotating` is what the last status said.
 #[must_use]
 pub fn changes(
     wanted: &BTreeMap<String, Option<String>>,
+    limits: &BTreeMap<String, BridgeLimits>,
     held: &[Bridge],
     rotating: &BTreeMap<String, Timestamp>,
     now: Timestamp,
@@ -37,6 +38,7 @@ pub fn changes(
             changes.requests.push(Request::RemoveBridge { name });
             continue;
         };
+        changes.requests.extend(limit(name, limits, bridge.limits));
         let Some(secret) = secret else { continue };
         let newest = bridge.secrets.last();
         let is_newest = newest
@@ -72,9 +74,25 @@ pub fn changes(
                 name: name.clone(),
                 secret: Some(Secret::new(secret.clone())),
             });
+            changes
+                .requests
+                .extend(limit(name, limits, BridgeLimits::default()));
         }
     }
     changes
+}
+
+/// Sets the bounds of a bridge, if they are not what it has.
+fn limit(
+    name: &str,
+    wanted: &BTreeMap<String, BridgeLimits>,
+    has: BridgeLimits,
+) -> Option<Request> {
+    let limits = wanted.get(name).copied().unwrap_or_default();
+    (limits != has).then(|| Request::LimitBridge {
+        name: name.to_owned(),
+        limits,
+    })
 }
 
 #[cfg(test)]
@@ -91,17 +109,28 @@ mod tests {
             name: name.to_owned(),
             domain: "example.test".to_owned(),
             secrets: secrets.iter().enumerate().map(secret).collect(),
+            limits: BridgeLimits::default(),
         }
     }
 
+    /// As [`bounded`], where no bridge has bounds of its own.
     fn requests(wanted: &[(&str, Option<&str>)], held: &[Bridge], minutes: i64) -> Vec<String> {
+        bounded(wanted, &BTreeMap::new(), held, minutes)
+    }
+
+    fn bounded(
+        wanted: &[(&str, Option<&str>)],
+        limits: &BTreeMap<String, BridgeLimits>,
+        held: &[Bridge],
+        minutes: i64,
+    ) -> Vec<String> {
         let now: Timestamp = "2026-03-01T12:00:00Z".parse().expect("a time");
         let wanted = wanted
             .iter()
             .map(|(name, secret)| ((*name).to_owned(), secret.map(str::to_owned)));
         let since = BTreeMap::from([("cb1".to_owned(), now)]);
         let at = now + jiff::SignedDuration::from_mins(minutes);
-        let changes = changes(&wanted.collect(), held, &since, at);
+        let changes = changes(&wanted.collect(), limits, held, &since, at);
         let name = |request: &Request| {
             let value = serde_json::to_value(request).expect("plain data");
             format!(
@@ -129,6 +158,35 @@ mod tests {
         assert_eq!(
             requests(&one, &[held("cb1", &["s1", "s0"])], 0),
             ["retire_secret cb1", "rotate_bridge cb1"]
+        );
+    }
+
+    #[test]
+    fn bounds_are_set_where_they_are_not_what_they_should_be() {
+        let bounds = BridgeLimits {
+            stanzas_per_second: Some(5),
+            ..BridgeLimits::default()
+        };
+        let limits = BTreeMap::from([("cb1".to_owned(), bounds)]);
+        let one = [("cb1", Some("s1"))];
+        let has = |limits| Bridge {
+            limits,
+            ..held("cb1", &["s1"])
+        };
+        let none = BridgeLimits::default();
+        assert_eq!(
+            bounded(&one, &limits, &[], 0),
+            ["put_bridge cb1", "limit_bridge cb1"]
+        );
+        assert_eq!(
+            bounded(&one, &limits, &[has(none)], 0),
+            ["limit_bridge cb1"]
+        );
+        assert_eq!(bounded(&one, &limits, &[has(bounds)], 0), [""; 0]);
+        assert_eq!(requests(&one, &[has(bounds)], 0), ["limit_bridge cb1"]);
+        assert_eq!(
+            bounded(&[("cb1", None)], &limits, &[has(none)], 0),
+            ["limit_bridge cb1"]
         );
     }
 

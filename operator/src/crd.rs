@@ -8,6 +8,7 @@ pub mod status;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use xmpp_node_api::admin::BridgeLimits;
 
 pub use self::status::XmppClusterStatus;
 
@@ -137,6 +138,32 @@ pub struct BridgeSpec {
     /// A Secret of yours with the bridge's secret. Default: the operator makes the Secret `<cluster>-bridge-<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretKeyRef>,
+
+    /// Bounds of this bridge beside those of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<BridgeLimitsSpec>,
+}
+
+/// Bounds of one bridge.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BridgeLimitsSpec {
+    /// Stanzas that are taken from it a second; it waits beyond that, and nothing is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub stanzas_per_second: Option<i64>,
+    /// Bytes that are taken from it a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1024, max = 1_073_741_824))]
+    pub bytes_per_second: Option<i64>,
+    /// Stanzas that may wait for it; no more than `limits.sessionQueueStanzas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub queue_stanzas: Option<i64>,
+    /// Bytes that may wait for it; no more than `limits.sessionQueueBytes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 65_536, max = 268_435_456))]
+    pub queue_bytes: Option<i64>,
 }
 
 /// A key of a Secret in the same namespace. The operator reads it and never changes it.
@@ -314,6 +341,24 @@ pub struct LimitsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 5, max = 3_600))]
     pub detach_timeout_seconds: Option<i64>,
+}
+
+impl BridgeSpec {
+    /// Its bounds, as members take them; what is out of the CRD's bounds counts as absent.
+    #[must_use]
+    pub fn bounds(&self) -> BridgeLimits {
+        let Some(limits) = &self.limits else {
+            return BridgeLimits::default();
+        };
+        let few = |value: Option<i64>| u32::try_from(value?).ok();
+        let many = |value: Option<i64>| u64::try_from(value?).ok();
+        BridgeLimits {
+            stanzas_per_second: few(limits.stanzas_per_second),
+            bytes_per_second: many(limits.bytes_per_second),
+            queue_stanzas: few(limits.queue_stanzas),
+            queue_bytes: many(limits.queue_bytes),
+        }
+    }
 }
 
 impl XmppClusterSpec {

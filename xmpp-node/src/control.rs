@@ -98,6 +98,7 @@ impl Node {
             Request::RetireSecret { name, generation } => {
                 self.retire_secret(&name, generation).await?;
             }
+            Request::LimitBridge { name, limits } => self.limit_bridge(&name, limits).await?,
             Request::RemoveBridge { name } => {
                 let domain = self.bridge_domain(&name)?;
                 self.configure(&name, &Command::RemoveBridge { domain: &domain })

@@ -38,11 +38,12 @@ impl Passes {
         now: Timestamp,
     ) -> Result<Bridges, PassError> {
         let mut found = Bridges::default();
-        let mut wanted = BTreeMap::new();
+        let (mut wanted, mut limits) = (BTreeMap::new(), BTreeMap::new());
         for bridge in &cluster.spec.bridges {
             let secret = keyring::wanted_secret(cluster, &observed.secrets, &bridge.name);
             let secret = secret.map_err(|fault| found.faults.insert(bridge.name.clone(), fault));
             wanted.insert(bridge.name.clone(), secret.ok());
+            limits.insert(bridge.name.clone(), bridge.bounds());
         }
         let started = matches!(view.record, Record::Started(_));
         let Some(group) = view.group().filter(|_| started) else {
@@ -56,7 +57,7 @@ impl Passes {
             node.bridges.iter().map(one).collect::<Vec<_>>()
         });
         let mut hasher = DefaultHasher::new();
-        (&wanted, &held).hash(&mut hasher);
+        (&wanted, &limits, &held).hash(&mut hasher);
         let both = hasher.finish();
         let settled = || self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         if settled().get(&cluster.uid) == Some(&both) {
@@ -76,7 +77,7 @@ impl Passes {
         let Response::Bridges(held) = call(Request::ListBridges { reveal: true }).await? else {
             return Ok(found);
         };
-        let changes = changes(&wanted, &held, &rotating(resource), now);
+        let changes = changes(&wanted, &limits, &held, &rotating(resource), now);
         found.rotating = changes.rotating;
         for request in changes.requests {
             let (what, name) = (request.name(), bridge_of(&request));
@@ -135,6 +136,7 @@ fn bridge_of(request: &Request) -> String {
         Request::PutBridge { name, .. }
         | Request::RotateBridge { name, .. }
         | Request::RetireSecret { name, .. }
+        | Request::LimitBridge { name, .. }
         | Request::RemoveBridge { name } => name.clone(),
         _ => String::new(),
     }
@@ -145,6 +147,7 @@ fn event_of(request: &str) -> &'static str {
         "put_bridge" => "BridgeAdded",
         "rotate_bridge" => "SecretRotated",
         "retire_secret" => "SecretRetired",
+        "limit_bridge" => "BridgeLimited",
         _ => "BridgeRemoved",
     }
 }

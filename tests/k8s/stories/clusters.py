@@ -32,11 +32,15 @@ class Cluster:
         """The Raft identity of each member, by the name of its pod."""
         return {name: member.get("id") for name, member in self.members().items()}
 
+    def xmpp(self, *arguments, given=None):
+        """What the command line says in the pod of the member that leads, as JSON."""
+        command = ["exec", "-i", "--namespace", self.namespace, self.status()["leader"], "--"]
+        command += ["xmpp", "--node", "/var/lib/xmpp/node", "-o", "json", *arguments]
+        return json.loads(self.bed.kubectl(*command, given=given) or "null")
+
     def group(self):
         """The identities of all members, as the leader itself knows them: itself and its peers."""
-        command = ["xmpp", "--node", "/var/lib/xmpp/node", "-o", "json", "status"]
-        leader = self.status()["leader"]
-        said = json.loads(self.bed.kubectl("exec", "--namespace", self.namespace, leader, "--", *command))
+        said = self.xmpp("status")
         return {said["id"], *(peer["id"] for peer in said["peers"])}
 
     def bridges(self):

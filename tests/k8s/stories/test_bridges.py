@@ -89,12 +89,13 @@ def test_a_machine_that_finds_no_srv_record_says_which(cluster, tmp_path):
 
 def test_a_bridge_comes_and_goes_with_the_spec_and_others_talk_on(bed, cluster, ends):
     with traffic(*ends, 100) as flow:
-        cluster.change(bridges=[*BRIDGES, {"name": "cb3"}])
+        cluster.change(bridges=[*BRIDGES, {"name": "cb3", "limits": {"stanzasPerSecond": 500}}])
         binding = eventually(lambda: cluster.binding("cb3"), "its Secret is there", within=CHANGE)
         assert binding["name"] == "cb3" and len(binding["secret"]) >= 32
         eventually(lambda: cluster.bridge("cb3")["state"] != "Pending", "the cluster knows it", within=CHANGE)
         with registered(cluster, "cb3", binding["secret"]) as component:
             eventually(lambda: cluster.bridge("cb3")["state"] == "Registered", "it is registered", within=CHANGE)
+            assert cluster.xmpp("callbridge", "list")[-1]["limits"] == {"stanzas_per_second": 500}
             cluster.change(bridges=BRIDGES)
             eventually(lambda: ended_with(component), "its stream ends", within=CHANGE)
             assert ended_with(component) == "host-gone"
@@ -134,10 +135,8 @@ def test_clients_are_served_where_the_resource_asks_for_it(bed, cluster, tmp_pat
     command = ["openssl", "s_client", "-connect", f"{host}:{port}", "-starttls", "xmpp", "-xmpphost", "example.test"]
     command += ["-CAfile", trusted, "-verify_return_error", "-verify_hostname", "example.test", "-brief"]
     run(*command, given="")
-    member = next(iter(cluster.members()))
-    xmpp = ["exec", "-i", "--namespace", cluster.namespace, member, "--", "xmpp", "--node", "/var/lib/xmpp/node"]
-    bed.kubectl(*xmpp, "user", "add", "juliet", given="correct horse")
-    assert "juliet@example.test" in bed.kubectl(*xmpp, "user", "list")
+    cluster.xmpp("user", "add", "juliet", given="correct horse")
+    assert [user["jid"] for user in cluster.xmpp("user", "list")] == ["juliet@example.test"]
 
 
 def test_restless_bridges_cost_one_write_of_the_status_in_ten_seconds(bed, cluster, operator):

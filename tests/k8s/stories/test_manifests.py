@@ -42,6 +42,8 @@ REFUSED = [
     ("bridges", [{"name": "cb1", "secretRef": {"name": "Not A Name"}}], "spec.bridges[0].secretRef.name"),
     ("bridges", [{"name": "cb1", "secretRef": {"name": "a", "key": "a/b"}}], "spec.bridges[0].secretRef.key"),
     ("bridges", [{"name": "cb1", "secret": "open"}], 'unknown field "spec.bridges[0].secret"'),
+    ("bridges", [{"name": "cb1", "limits": {"stanzasPerSecond": 0}}], "spec.bridges[0].limits.stanzasPerSecond"),
+    ("bridges", [{"name": "cb1", "limits": {"queueBytes": 1}}], "spec.bridges[0].limits.queueBytes"),
     ("storage.size", "10Mi", "storage.size must be at least 64Mi"),
     ("storage.size", "much", "spec.storage.size"),
     ("storage.whenDeleted", "Keep", "spec.storage.whenDeleted: Unsupported value"),

@@ -92,6 +92,14 @@ pub enum Request {
         /// The generation that ends, as it must be the older of two.
         generation: u64,
     },
+    /// Gives a bridge bounds of its own, in place of those that it had. Answers [`Response::Done`].
+    LimitBridge {
+        /// Name of the bridge.
+        name: String,
+        /// The bounds; those that are absent are the cluster's.
+        #[serde(default)]
+        limits: BridgeLimits,
+    },
     /// Refuses a bridge from now on, closes its stream, answers what waits for it with errors. Answers
     /// [`Response::Done`].
     RemoveBridge {
@@ -127,7 +135,7 @@ pub enum Request {
 
 impl Request {
     /// Every name, the last part of the request's path.
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 19] = [
         "status",
         "initialize",
         "join",
@@ -140,6 +148,7 @@ impl Request {
         "put_bridge",
         "rotate_bridge",
         "retire_secret",
+        "limit_bridge",
         "remove_bridge",
         "list_bridges",
         "put_user",
@@ -164,6 +173,7 @@ impl Request {
             Self::PutBridge { .. } => "put_bridge",
             Self::RotateBridge { .. } => "rotate_bridge",
             Self::RetireSecret { .. } => "retire_secret",
+            Self::LimitBridge { .. } => "limit_bridge",
             Self::RemoveBridge { .. } => "remove_bridge",
             Self::ListBridges { .. } => "list_bridges",
             Self::PutUser { .. } => "put_user",
@@ -211,6 +221,7 @@ impl Request {
             | Self::TransferLeader { .. }
             | Self::Drain { .. }
             | Self::RetireSecret { .. }
+            | Self::LimitBridge { .. }
             | Self::RemoveBridge { .. }
             | Self::PutUser { .. }
             | Self::RemoveUser { .. }
@@ -265,6 +276,35 @@ pub struct Bridge {
     pub domain: String,
     /// Its secrets, one or two, the newest last. In the answer to `put_bridge` and `rotate_bridge`: the new one.
     pub secrets: Vec<BridgeSecret>,
+    /// Bounds of its own.
+    #[serde(default, skip_serializing_if = "BridgeLimits::is_empty")]
+    pub limits: BridgeLimits,
+}
+
+/// Bounds of one bridge; what is absent is as the cluster's configuration says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BridgeLimits {
+    /// Stanzas that are taken from it a second; it waits beyond that, and nothing is refused. 1 to 1 000 000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stanzas_per_second: Option<u32>,
+    /// Bytes of them. 1 024 to 1 073 741 824.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<u64>,
+    /// Stanzas that may wait for it; no more than `limits.session_queue_stanzas`. 1 to 1 000 000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_stanzas: Option<u32>,
+    /// Bytes that may wait for it; no more than `limits.session_queue_bytes`. 65 536 to 268 435 456.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_bytes: Option<u64>,
+}
+
+impl BridgeLimits {
+    /// Whether the bridge has no bounds of its own.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A user.
@@ -358,6 +398,10 @@ mod tests {
             Request::RetireSecret {
                 name: name(),
                 generation: 1,
+            },
+            Request::LimitBridge {
+                name: name(),
+                limits: BridgeLimits::default(),
             },
             Request::RemoveBridge { name: name() },
             Request::ListBridges { reveal: true },

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use xmpp_node_api::admin::{
-    AdminError, Bridge, BridgeSecret, Decision, ErrorCode, Request, Response, Secret,
+    AdminError, Bridge, BridgeLimits, BridgeSecret, Decision, ErrorCode, Request, Response, Secret,
 };
 use xmpp_node_api::status::{
     Attachment, BridgeState, BridgeStatus, CertificateStatus, Leader, Ledger, MemberRole, NodeId,
@@ -76,6 +76,7 @@ fn bridge(name: &str, secret: Option<Secret>) -> Bridge {
         name: name.to_owned(),
         domain: "tptac9.com".to_owned(),
         secrets,
+        limits: BridgeLimits::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use xmpp_node_api::admin::{Bridge, Request, Response, Secret};
+use xmpp_node_api::admin::{Bridge, BridgeLimits, Request, Response, Secret};
 
 use super::{Answer, Failure, Output, done, odd};
 use xmpp_node_client::admin::AdminClient;
@@ -40,6 +40,23 @@ pub(super) enum CallbridgeCommand {
     Retire {
         /// Name of the bridge.
         name: String,
+    },
+    /// Give a bridge bounds of its own, in place of those that it had; without options it has none.
+    Limit {
+        /// Name of the bridge.
+        name: String,
+        /// Stanzas that are taken from it a second; it waits beyond that.
+        #[arg(long, value_name = "N")]
+        stanzas_per_second: Option<u32>,
+        /// Bytes that are taken from it a second.
+        #[arg(long, value_name = "N")]
+        bytes_per_second: Option<u64>,
+        /// Stanzas that may wait for it.
+        #[arg(long, value_name = "N")]
+        queue_stanzas: Option<u32>,
+        /// Bytes that may wait for it.
+        #[arg(long, value_name = "N")]
+        queue_bytes: Option<u64>,
     },
     /// Refuse a bridge from now on.
     Remove {
@@ -85,6 +102,31 @@ impl CallbridgeCommand {
                 )
                 .await
             }
+            Self::Limit {
+                name,
+                stanzas_per_second,
+                bytes_per_second,
+                queue_stanzas,
+                queue_bytes,
+            } => {
+                let limits = BridgeLimits {
+                    stanzas_per_second,
+                    bytes_per_second,
+                    queue_stanzas,
+                    queue_bytes,
+                };
+                let text = match limits.is_empty() {
+                    true => format!("{name} has no bounds of its own"),
+                    false => format!("{name} has these bounds: {}", bounds(&limits)),
+                };
+                done(
+                    client,
+                    output,
+                    &Request::LimitBridge { name, limits },
+                    &text,
+                )
+                .await
+            }
             Self::Remove { name } => {
                 let text = format!("{name} is refused from now on");
                 done(client, output, &Request::RemoveBridge { name }, &text).await
@@ -118,7 +160,21 @@ fn render(bridge: &Bridge) -> String {
         let secret = entry.secret.as_ref().map_or(MASK, Secret::expose);
         text.push_str(&format!("{label} : {secret}\n"));
     }
+    if !bridge.limits.is_empty() {
+        text.push_str(&format!("Limits     : {}\n", bounds(&bridge.limits)));
+    }
     text
+}
+
+fn bounds(limits: &BridgeLimits) -> String {
+    let bound = |value: Option<u64>, what: &str| value.map(|value| format!("{value} {what}"));
+    let bounds = [
+        bound(limits.stanzas_per_second.map(u64::from), "stanzas/s"),
+        bound(limits.bytes_per_second, "bytes/s"),
+        bound(limits.queue_stanzas.map(u64::from), "stanzas waiting"),
+        bound(limits.queue_bytes, "bytes waiting"),
+    ];
+    bounds.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {

@@ -12,6 +12,7 @@ use xmpp_core::stream::confirmation::Confirmation;
 
 use super::StreamContext;
 use super::outgoing::Outgoing;
+use super::pace::Pace;
 use super::window::{Window, shown};
 use crate::applied::Signal;
 use crate::egress;
@@ -29,6 +30,9 @@ pub(super) struct Bound {
     pub(super) signal: Arc<Signal>,
     pub(super) confirmation: Confirmation,
     pub(super) window: Window,
+    pub(super) pace: Pace,
+    /// When more may be read, if the pace says that it is too early.
+    pub(super) waits_until: Option<Instant>,
     pub(super) packer: StanzaPacker,
     pub(super) scratch: String,
     /// Bytes of the stream up to the end of the question that the socket has not taken yet.
@@ -82,8 +86,10 @@ impl Bound {
         };
         self.more = session.queue.end() > self.confirmation.written();
         let (taken, counted) = (session.taken, session.counted.taken);
+        let limits = session.limits;
         let enabled = self.enabling && session.managed;
         drop(router);
+        self.pace.set(limits);
         if self.signal.take_probe() {
             self.probed = true;
             self.ask_for_life(context, start, out);

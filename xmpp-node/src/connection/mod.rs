@@ -11,6 +11,7 @@ mod context;
 mod ending;
 mod machine;
 mod outgoing;
+mod pace;
 mod proof;
 mod serving;
 mod starttls;
@@ -225,17 +226,21 @@ impl Connection {
     /// Does all that can be done without waiting; returns whether more may be read.
     fn advance(&mut self) -> bool {
         self.observe();
-        while !self.finished && self.serving.window_is_open(&self.context.limits) {
+        while !self.finished && self.serving.reads(&self.context.limits) {
             match self.framer.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => self.input(Input::Frame(frame)),
                 Err(error) => self.close(error.into()),
             }
         }
+        if self.serving.is_paced() {
+            // We do not listen, so its silence says nothing.
+            self.heard_at = Instant::now();
+        }
         self.tick();
         self.serving.submit(&self.context.ingress);
         self.serving.fill(&self.context, self.start, &mut self.out);
-        let reading = !self.finished && self.serving.window_is_open(&self.context.limits);
+        let reading = !self.finished && self.serving.reads(&self.context.limits);
         if reading {
             self.framer.buffer().reserve(READ_BYTES);
         }

@@ -16,6 +16,7 @@ use xmpp_core::text::escape;
 
 use super::bound::{Bound, why_ended};
 use super::outgoing::Outgoing;
+use super::pace::Pace;
 use super::window::{Window, shown};
 use super::{StreamContext, StreamLimits};
 use crate::applied::Signal;
@@ -171,6 +172,7 @@ impl Serving {
                 };
                 let (taken, counted) = (session.taken, session.counted);
                 let name = session.name.clone();
+                let limits = session.limits;
                 let mode = if asked.managed {
                     Mode::Managed
                 } else {
@@ -186,6 +188,8 @@ impl Serving {
                         .with_silence(context.limits.barrier)
                         .with_base(counted.written),
                     window: Window::new(taken),
+                    pace: Pace::new(limits, Instant::now()),
+                    waits_until: None,
                     packer: StanzaPacker::default(),
                     scratch: String::new(),
                     question_end: None,
@@ -227,23 +231,35 @@ impl Serving {
         Input::Refused(refusal)
     }
 
-    pub(super) fn window_is_open(&self, limits: &StreamLimits) -> bool {
+    /// Whether more may be read now.
+    pub(super) fn reads(&mut self, limits: &StreamLimits) -> bool {
         match self {
             Self::Nothing => true,
             // What comes before the bind is decided waits in the socket.
             Self::Asked(_) => false,
-            Self::Bound(bound) => bound.window.is_open(
-                limits,
-                u64::from(bound.packer.count()),
-                bound.packer.len() as u64,
-            ),
+            Self::Bound(bound) => {
+                let (stanzas, bytes) = (bound.packer.count(), bound.packer.len() as u64);
+                bound.waits_until = match bound.pace.is_bounded() {
+                    true => bound.pace.waits_until(Instant::now()),
+                    false => None,
+                };
+                bound.waits_until.is_none()
+                    && bound.window.is_open(limits, u64::from(stanzas), bytes)
+            }
         }
+    }
+
+    /// Whether nothing is read now, as the peer was faster than it may be.
+    pub(super) fn is_paced(&self) -> bool {
+        matches!(self, Self::Bound(bound) if bound.waits_until.is_some())
     }
 
     /// A stanza was read.
     pub(super) fn take(&mut self, stanza: &Stanza, to: &str, reject: Option<StanzaCondition>) {
         if let Self::Bound(bound) = self {
+            let before = bound.packer.len();
             bound.packer.push(stanza, to, reject);
+            bound.pace.took(bound.packer.len() - before);
         }
     }
 
@@ -322,7 +338,9 @@ impl Serving {
         let Self::Bound(bound) = self else {
             return None;
         };
-        if bound.confirmation.tick(start.elapsed(), !out.is_empty()) == Verdict::Unconfirmed {
+        // What the peer answers while we do not read, we do not know.
+        let deaf = !out.is_empty() || bound.waits_until.is_some();
+        if bound.confirmation.tick(start.elapsed(), deaf) == Verdict::Unconfirmed {
             info!(
                 name = bound.name.as_str(),
                 "answers no pings: delivery counts when written"
@@ -364,7 +382,10 @@ impl Serving {
             (!bound.idle_asked || bound.confirmation.mode() == Mode::Managed).then_some(idle);
         let question = bound.confirmation.next_tick().map(|tick| start + tick);
         let owed = bound.owed.map(|owed| owed + context.limits.answer);
-        [idle, question, owed].into_iter().flatten().min()
+        [idle, question, owed, bound.waits_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Gives the session up; returns the number of the request that says so.

@@ -2,8 +2,8 @@
 
 use secrecy::ExposeSecret as _;
 use subtle::ConstantTimeEq as _;
-use xmpp_core::router::{Command, ConfigureError};
-use xmpp_node_api::admin::{AdminError, Bridge, BridgeSecret, ErrorCode, Secret};
+use xmpp_core::router::{self, Command, ConfigureError};
+use xmpp_node_api::admin::{AdminError, Bridge, BridgeLimits, BridgeSecret, ErrorCode, Secret};
 use xmpp_node_api::config::domain_fault;
 
 use super::failure;
@@ -33,7 +33,7 @@ impl Node {
             let router = self.streams.applied.router();
             router
                 .bridges()
-                .map(|(domain, bridge)| (domain.to_owned(), bridge.secrets.clone()))
+                .map(|(domain, bridge)| (domain.to_owned(), bridge.clone()))
                 .collect()
         };
         let key = self.streams.sealing.load_full();
@@ -45,9 +45,11 @@ impl Node {
         };
         Ok(bridges
             .into_iter()
-            .map(|(domain, secrets)| Bridge {
+            .map(|(domain, bridge)| Bridge {
                 name: domain.split('.').next().unwrap_or_default().to_owned(),
-                secrets: secrets
+                limits: shown(bridge.limits),
+                secrets: bridge
+                    .secrets
                     .iter()
                     .map(|secret| BridgeSecret {
                         generation: secret.generation.into(),
@@ -96,7 +98,7 @@ impl Node {
             .applied
             .router()
             .bridge(&domain)
-            .map(xmpp_core::router::Bridge::generation);
+            .map(router::Bridge::generation);
         let expected = expected.ok_or_else(|| unknown_bridge(name))?;
         let (secret, sealed) = self.seal(&domain, secret)?;
         if self.generation_of(&domain, &secret) == Some(expected) {
@@ -130,6 +132,25 @@ impl Node {
         self.configure(name, &retire).await
     }
 
+    pub(super) async fn limit_bridge(
+        &self,
+        name: &str,
+        limits: BridgeLimits,
+    ) -> Result<(), AdminError> {
+        let domain = self.bridge_domain(name)?;
+        let limits = router::BridgeLimits {
+            stanzas_per_second: limits.stanzas_per_second.unwrap_or_default(),
+            bytes_per_second: limits.bytes_per_second.unwrap_or_default(),
+            queue_stanzas: limits.queue_stanzas.unwrap_or_default(),
+            queue_bytes: limits.queue_bytes.unwrap_or_default(),
+        };
+        let command = Command::LimitBridge {
+            domain: &domain,
+            limits,
+        };
+        self.configure(name, &command).await
+    }
+
     /// The newest generation of the bridge whose secret is this one.
     fn generation_of(&self, domain: &str, secret: &Secret) -> Option<u32> {
         let key = self.streams.sealing.load_full()?;
@@ -143,6 +164,15 @@ impl Node {
         newest_first.find_map(|secret| same(&secret.sealed).then_some(secret.generation))
     }
 
+    fn limits_of(&self, name: &str) -> BridgeLimits {
+        let domain = format!("{name}.{}", self.settings.domain);
+        let router = self.streams.applied.router();
+        router
+            .bridge(&domain)
+            .map(|bridge| shown(bridge.limits))
+            .unwrap_or_default()
+    }
+
     pub(super) fn bridge(&self, name: &str, generation: u64, secret: Secret) -> Bridge {
         Bridge {
             name: name.to_owned(),
@@ -151,6 +181,7 @@ impl Node {
                 generation,
                 secret: Some(secret),
             }],
+            limits: self.limits_of(name),
         }
     }
 
@@ -211,6 +242,17 @@ impl Node {
             .with_fix("rotate first, or remove the bridge")),
             other => other.map_err(|error| failure(self, error)),
         }
+    }
+}
+
+fn shown(limits: router::BridgeLimits) -> BridgeLimits {
+    let some = |value: u64| (value > 0).then_some(value);
+    let few = |value: u32| (value > 0).then_some(value);
+    BridgeLimits {
+        stanzas_per_second: few(limits.stanzas_per_second),
+        bytes_per_second: some(limits.bytes_per_second),
+        queue_stanzas: few(limits.queue_stanzas),
+        queue_bytes: some(limits.queue_bytes),
     }
 }
 

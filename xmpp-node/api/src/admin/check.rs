@@ -1,6 +1,6 @@
 //! What can be told of a request without knowing the cluster: the bounds of what it would put into the replicated state.
 
-use super::{Request, Secret};
+use super::{BridgeLimits, Request, Secret};
 use crate::config::{Fault, cluster_id_fault, name_fault};
 
 /// The longest name of a user, bytes (RFC 7622, 3.3).
@@ -31,6 +31,9 @@ impl Request {
                 let rule = (!good).then_some("must be a generation, which count from 1");
                 fault("name", bridge_fault(name)).or_else(|| fault("generation", rule))
             }
+            Self::LimitBridge { name, limits } => {
+                fault("name", bridge_fault(name)).or_else(|| limits_fault(limits))
+            }
             Self::RemoveBridge { name } => fault("name", bridge_fault(name)),
             Self::PutUser { name, password, .. } => fault("name", user_fault(name))
                 .or_else(|| fault("password", secret_fault(password))),
@@ -60,6 +63,31 @@ fn bridge_fault(name: &str) -> Option<&'static str> {
 fn user_fault(name: &str) -> Option<&'static str> {
     let good = (1..=MAX_USER_BYTES).contains(&name.len()) && !name.contains(['@', '/']);
     (!good).then_some("must have 1 to 1023 bytes, and neither '@' nor '/': it is the part of the address before '@'")
+}
+
+fn limits_fault(limits: &BridgeLimits) -> Option<Fault> {
+    let wide = |value: Option<u32>| value.map(u64::from);
+    [
+        (
+            "stanzas_per_second",
+            wide(limits.stanzas_per_second),
+            1,
+            1_000_000,
+        ),
+        ("bytes_per_second", limits.bytes_per_second, 1024, 1 << 30),
+        ("queue_stanzas", wide(limits.queue_stanzas), 1, 1_000_000),
+        ("queue_bytes", limits.queue_bytes, 1 << 16, 1 << 28),
+    ]
+    .into_iter()
+    .find_map(|(field, value, least, most)| {
+        let outside = value.is_some_and(|value| !(least..=most).contains(&value));
+        outside.then(|| {
+            Fault::new(
+                &format!("limits.{field}"),
+                &format!("must be {least} to {most}"),
+            )
+        })
+    })
 }
 
 fn secret_fault(secret: &Secret) -> Option<&'static str> {
@@ -116,6 +144,10 @@ mod tests {
                     name: name(),
                     generation: 1,
                 },
+                Request::LimitBridge {
+                    name: name(),
+                    limits: BridgeLimits::default(),
+                },
                 Request::RemoveBridge { name: name() },
             ] {
                 faulty(&request, "name");
@@ -155,6 +187,49 @@ mod tests {
                     assert!(!text.unwrap_or_default().contains("sss"));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn limits_of_bridges_have_bounds() {
+        let with = |limits: BridgeLimits| Request::LimitBridge {
+            name: "cb1".into(),
+            limits,
+        };
+        let none = BridgeLimits::default();
+        assert_eq!(with(none).fault(), None);
+        let bad = [
+            (
+                "limits.stanzas_per_second",
+                BridgeLimits {
+                    stanzas_per_second: Some(0),
+                    ..none
+                },
+            ),
+            (
+                "limits.bytes_per_second",
+                BridgeLimits {
+                    bytes_per_second: Some(1023),
+                    ..none
+                },
+            ),
+            (
+                "limits.queue_stanzas",
+                BridgeLimits {
+                    queue_stanzas: Some(1_000_001),
+                    ..none
+                },
+            ),
+            (
+                "limits.queue_bytes",
+                BridgeLimits {
+                    queue_bytes: Some(1),
+                    ..none
+                },
+            ),
+        ];
+        for (field, limits) in bad {
+            faulty(&with(limits), field);
         }
     }
 

@@ -336,6 +336,7 @@ impl Router {
             | Command::PutBridge { .. }
             | Command::RotateSecret { .. }
             | Command::RetireSecret { .. }
+            | Command::LimitBridge { .. }
             | Command::RemoveBridge { .. }
             | Command::PutAccount { .. }
             | Command::RemoveAccount { .. } => {

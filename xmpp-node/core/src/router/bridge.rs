@@ -25,6 +25,19 @@ impl std::fmt::Debug for SealedSecret {
     }
 }
 
+/// Bounds of one bridge beside those of the cluster. 0: none of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeLimits {
+    /// Stanzas that are taken from it a second. Reading waits beyond that; nothing is refused.
+    pub stanzas_per_second: u32,
+    /// Bytes of them.
+    pub bytes_per_second: u64,
+    /// Stanzas that may wait for it, if fewer than [`super::Limits::queue_stanzas`].
+    pub queue_stanzas: u32,
+    /// Bytes that may wait for it, if fewer than [`super::Limits::queue_bytes`].
+    pub queue_bytes: u64,
+}
+
 /// A bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
@@ -32,6 +45,8 @@ pub struct Bridge {
     pub secrets: Vec<SealedSecret>,
     /// The session that serves its name.
     pub session: Option<SessionId>,
+    /// Its own bounds.
+    pub limits: BridgeLimits,
 }
 
 impl Bridge {

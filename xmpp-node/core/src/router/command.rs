@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Limits;
+use super::bridge::BridgeLimits;
 use super::session::SessionId;
 
 /// One decision for the state to take. `apply` skips what is no longer true, so a command may always be sent again.
@@ -139,6 +140,13 @@ pub enum Command<'a> {
         domain: &'a str,
         /// The generation that ends; never the newest.
         generation: u32,
+    },
+    /// Bounds of a bridge, in place of those that it had.
+    LimitBridge {
+        /// The bridge's domain.
+        domain: &'a str,
+        /// All of them.
+        limits: BridgeLimits,
     },
     /// A bridge, its session and what waits for it go.
     RemoveBridge {

@@ -1,7 +1,7 @@
 //! Changes of the configuration, of bridges and of users, each decided once.
 
-use super::apply::Context;
-use super::bridge::{Bridge, SealedSecret};
+use super::apply::{Context, News};
+use super::bridge::{Bridge, BridgeLimits, SealedSecret};
 use super::command::Command;
 use super::{Limits, Router};
 use crate::error::StanzaCondition;
@@ -61,6 +61,7 @@ impl Router {
                     Bridge {
                         secrets,
                         session: None,
+                        limits: BridgeLimits::default(),
                     },
                 );
                 Ok(())
@@ -85,6 +86,20 @@ impl Router {
                     .get_mut(domain)
                     .ok_or(ConfigureError::Unknown)?;
                 bridge.retire(generation)
+            }
+            Command::LimitBridge { domain, limits } => {
+                let bridge = self
+                    .bridges
+                    .get_mut(domain)
+                    .ok_or(ConfigureError::Unknown)?;
+                bridge.limits = limits;
+                if let Some(id) = bridge.session
+                    && let Some(session) = self.sessions.get_mut(&id)
+                {
+                    session.limits = limits;
+                    context.news.push(News::Session(id));
+                }
+                Ok(())
             }
             Command::RemoveBridge { domain } => {
                 let bridge = self.bridges.remove(domain).ok_or(ConfigureError::Unknown)?;

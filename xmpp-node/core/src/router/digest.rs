@@ -17,7 +17,7 @@ impl Router {
         hex(&outline)
     }
 
-    /// SHA-256 over what administrators set: cluster, domain, limits, bridges and users with their (sealed) secrets.
+    /// SHA-256 over what administrators set: cluster, domain, limits, bridges with their bounds, and users, with their (sealed) secrets.
     ///
     /// # Panics
     /// Never: the tuple can be encoded.
@@ -26,7 +26,7 @@ impl Router {
         let bridges: Vec<_> = self
             .bridges
             .iter()
-            .map(|(domain, bridge)| (domain, &bridge.secrets))
+            .map(|(domain, bridge)| (domain, &bridge.secrets, bridge.limits))
             .collect();
         let users: Vec<_> = self
             .accounts

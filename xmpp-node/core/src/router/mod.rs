@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 pub use accounts::Account;
 pub use apply::{News, Refusal};
 pub use batch::{BatchBuilder, ChunkHeader, check_chunk};
-pub use bridge::{Bridge, SealedSecret};
+pub use bridge::{Bridge, BridgeLimits, SealedSecret};
 pub use command::{Command, Malformed, OnConflict};
 pub use configure::ConfigureError;
 pub use ledger::Ledger;

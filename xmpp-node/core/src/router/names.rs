@@ -71,6 +71,8 @@ impl Router {
         queue: Queue,
         context: &mut Context<'_>,
     ) {
+        let bridge = self.bridges.get(name.as_str());
+        let limits = bridge.map(|bridge| bridge.limits).unwrap_or_default();
         let session = Session {
             name,
             managed: newcomer.managed,
@@ -88,6 +90,7 @@ impl Router {
             presence: None,
             directed: BTreeSet::new(),
             interested: false,
+            limits,
         };
         self.sessions.insert(newcomer.session, session);
         context.news.push(News::Session(newcomer.session));

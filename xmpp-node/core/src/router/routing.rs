@@ -201,8 +201,9 @@ impl Router {
             return Err(item);
         };
         let (share, cost) = (share(&item), item.cost());
-        let fits = (session.queue.len() as u64) < u64::from(limits.queue_stanzas) * share
-            && session.queue.cost() + cost <= limits.queue_bytes.saturating_mul(share);
+        let (stanzas, bytes) = session.room(&limits);
+        let fits = (session.queue.len() as u64) < stanzas * share
+            && session.queue.cost() + cost <= bytes.saturating_mul(share);
         if !fits {
             return Err(item);
         }

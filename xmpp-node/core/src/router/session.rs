@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use super::apply::Refusal;
+use super::bridge::BridgeLimits;
 use super::queue::Queue;
 use crate::jid::Jid;
 use crate::stanza::Routed;
@@ -94,6 +96,8 @@ pub struct Session {
     pub directed: BTreeSet<String>,
     /// It asked for its user's contact list, so it is told of changes.
     pub interested: bool,
+    /// A bridge's own bounds, those of the bridge.
+    pub limits: BridgeLimits,
 }
 
 /// Where a session stood when its peer enabled XEP-0198: both counters of the peer begin there, at 0. A component does so
@@ -117,6 +121,22 @@ pub struct Availability {
 }
 
 impl Session {
+    /// Stanzas and bytes that may wait for it, where `limits` are those of the cluster.
+    pub(super) fn room(&self, limits: &Limits) -> (u64, u64) {
+        let (stanzas, bytes) = (u64::from(limits.queue_stanzas), limits.queue_bytes);
+        let own = self.limits;
+        (
+            match u64::from(own.queue_stanzas) {
+                0 => stanzas,
+                own => own.min(stanzas),
+            },
+            match own.queue_bytes {
+                0 => bytes,
+                own => own.min(bytes),
+            },
+        )
+    }
+
     /// Whether it is a client's; else it is a bridge's.
     #[must_use]
     pub fn is_client(&self) -> bool {

@@ -150,9 +150,14 @@ impl Router {
     /// version, whole.
     pub fn read_snapshot(input: &mut dyn Read) -> io::Result<Self> {
         let outline = read_outline(input)?;
+        let bridges = outline.bridges;
         let mut sessions = BTreeMap::new();
         for (id, outline) in outline.sessions {
             let items = read_items(input, outline.items)?;
+            let bridge = bridges.get(outline.name.as_str());
+            let limits = bridge
+                .map(|bridge: &Bridge| bridge.limits)
+                .unwrap_or_default();
             let session = Session {
                 name: outline.name,
                 managed: outline.managed,
@@ -175,6 +180,7 @@ impl Router {
                 }),
                 directed: outline.directed,
                 interested: outline.interested,
+                limits,
             };
             sessions.insert(id, session);
         }
@@ -218,7 +224,7 @@ impl Router {
             configuration_generation: outline.configuration_generation,
             nodes: outline.nodes,
             forgotten: outline.forgotten,
-            bridges: outline.bridges,
+            bridges,
             accounts,
             sessions,
             detached,

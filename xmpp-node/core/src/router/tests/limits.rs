@@ -112,3 +112,52 @@ fn what_waits_is_copied_out_of_its_entry_and_no_longer_keeps_it_in_memory() {
     assert_eq!(cluster.queue(2)[..2], before.0);
     drop(batch);
 }
+
+#[test]
+fn a_bridge_may_have_less_room_than_others_and_never_more() {
+    let own = |queue_stanzas, queue_bytes| BridgeLimits {
+        queue_stanzas,
+        queue_bytes,
+        ..BridgeLimits::default()
+    };
+    let cost = 96 + message("a", "b", "1").len() as u64;
+    for (own, expected) in [
+        (own(1, 0), 1),
+        (own(9, 0), 2),
+        (own(0, cost), 1),
+        (own(0, 9 * cost), 2),
+    ] {
+        let mut cluster = sent(limits(2, 1 << 20, 1 << 20), &[]);
+        let domain = format!("b.{DOMAIN}");
+        let bound = Command::LimitBridge {
+            domain: &domain,
+            limits: own,
+        };
+        cluster.propose(1, &bound);
+        for id in ["1", "2", "3"] {
+            cluster.send(2, 1, 1, &[&message("a", "b", id)]);
+        }
+        assert_eq!(cluster.waiting(2).len(), expected, "{own:?}");
+        // What is derived is there again.
+        let router = &cluster.router;
+        assert_eq!(&restored(&snapshot(router)).expect("whole"), router);
+        // The next session of the name has the same bounds.
+        cluster.detach(2, 2, 2, true);
+        cluster.bind(2, 3, "b", true);
+        assert_eq!(cluster.session(3).limits, own);
+    }
+    let mut cluster = sent(limits(2, 1 << 20, 1 << 20), &[]);
+    cluster.take_news();
+    cluster.propose(
+        1,
+        &Command::LimitBridge {
+            domain: "nobody.example.test",
+            limits: BridgeLimits::default(),
+        },
+    );
+    let news = cluster.take_news().pop();
+    let Some(News::Configured { result, .. }) = news else {
+        panic!("{news:?}");
+    };
+    assert_eq!(result, Err(ConfigureError::Unknown));
+}
