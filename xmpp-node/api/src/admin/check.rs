@@ -83,8 +83,8 @@ fn limits_fault(limits: &BridgeLimits) -> Option<Fault> {
         let outside = value.is_some_and(|value| !(least..=most).contains(&value));
         outside.then(|| {
             Fault::new(
-                &format!("limits.{field}"),
-                &format!("must be {least} to {most}"),
+                format!("limits.{field}"),
+                format!("must be {least} to {most}"),
             )
         })
     })
