@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from bed import ROOT, run
+
 GOOD = {
     "domain": "example.test",
     "replicas": 3,
@@ -106,6 +108,11 @@ def refusal(bed, thing):
     with pytest.raises(ValueError) as refused:
         apply(bed, thing, "--dry-run=server", "--validate=strict")
     return str(refused.value)
+
+
+def test_the_manifest_for_those_without_helm_is_what_the_chart_renders(tmp_path):
+    run(ROOT / "scripts/render", tmp_path / "operator.yaml")
+    assert (tmp_path / "operator.yaml").read_text() == (ROOT / "deploy/operator.yaml").read_text()
 
 
 def test_what_is_left_right_in_the_tables_is_right(bed, served):
