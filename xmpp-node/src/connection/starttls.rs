@@ -32,7 +32,8 @@ async fn negotiate(socket: &mut TcpStream, context: &StreamContext) -> std::io::
             }
         }
         // Whatever came with <starttls/> came in plain, and may not be taken as protected (RFC 6120, 5.4.3.3).
-        if step == Step::Proceed && !framer.is_empty() {
+        // A line's end behind it says nothing, and some clients send one.
+        if step == Step::Proceed && !framer.buffer().trim_ascii().is_empty() {
             return Ok(false);
         }
         if step == Step::Continue && *context.welcome.borrow() == Welcome::Shut && !out.is_empty() {
