@@ -216,6 +216,7 @@ impl Observed {
                 .and_then(|set| set.0["spec"]["replicas"].as_i64())
                 .and_then(|replicas| i32::try_from(replicas).ok())
                 .unwrap_or(0),
+            unseen: set.is_some_and(|set| current_revision(set).is_none()),
             paused: cluster.spec.paused,
             start_empty: confirmed.is_some() && confirmed == record.id(),
             record,

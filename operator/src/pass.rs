@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::names::BRIDGE;
 use crate::nodes::Nodes;
 use crate::observe::{Observed, observe};
-use crate::plan::{Plan, Step, Waiting, plan};
+use crate::plan::{Plan, Step, UNSEEN, Waiting, plan};
 use crate::report::Findings;
 
 mod bridges;
@@ -224,6 +224,11 @@ impl Passes {
                 Err(error) => return Err(error),
             }
         }
+        if applied && plan.step == Step::Rest {
+            // What was seen is from before.
+            plan.step = Step::Wait(Waiting::Template);
+            plan.why = UNSEEN.to_owned();
+        }
         let changing = applied || took || bridges.changed;
         let outside = observed.outside(cluster);
         let resting = !changing && plan.step == Step::Rest;
@@ -265,7 +270,7 @@ impl Passes {
             Step::Rest if !bridges.rotating.is_empty() || held_back => Pace::Later,
             Step::Rest if dns.is_some_and(|dns| dns.holds != Some(true)) => Pace::Slowly,
             Step::Rest => Pace::Rest,
-            Step::Wait(Waiting::Drain) => Pace::Soon,
+            Step::Wait(Waiting::Drain | Waiting::Template) => Pace::Soon,
             Step::Wait(_) if starting => Pace::Soon,
             _ => Pace::Later,
         };

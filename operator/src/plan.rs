@@ -42,6 +42,9 @@ pub fn plan(names: &Names, view: &View) -> Plan {
     }
 }
 
+/// Why there is no rest yet when objects have just been written.
+pub const UNSEEN: &str = "what was written last has not been taken up yet";
+
 type Next = (Step, String);
 
 fn next(names: &Names, view: &View) -> Next {
@@ -82,7 +85,10 @@ fn next(names: &Names, view: &View) -> Next {
             None => {}
         }
     }
-    waits.unwrap_or_else(|| (Step::Rest, "the cluster is as it should be".to_owned()))
+    waits.unwrap_or_else(|| match view.unseen {
+        true => wait(Waiting::Template, UNSEEN),
+        false => (Step::Rest, "the cluster is as it should be".to_owned()),
+    })
 }
 
 fn wait(what: Waiting, why: impl Into<String>) -> Next {

@@ -11,6 +11,8 @@ pub struct View {
     pub wanted: i32,
     /// Pods that the StatefulSet has been told of; 0 before there is one.
     pub replicas: i32,
+    /// The StatefulSet's controller has not seen its template yet, so nobody knows which pods are outdated.
+    pub unseen: bool,
     /// The operator may change nothing.
     pub paused: bool,
     /// What is recorded of the cluster.

@@ -97,6 +97,8 @@ pub enum Step {
 pub enum Waiting {
     /// The resource says so.
     Paused,
+    /// Controllers that have not taken up what was written last.
+    Template,
     /// Pods that are not there yet, or do not answer.
     Pods,
     /// A leader, which needs a majority.

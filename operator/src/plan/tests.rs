@@ -148,6 +148,12 @@ fn empty(ordinal: i32) -> Pod {
 #[test]
 fn a_cluster_as_it_should_be_rests() {
     assert_eq!(step(&three()), Step::Rest);
+    // Which pods are outdated is not known yet.
+    let unseen = View {
+        unseen: true,
+        ..three()
+    };
+    assert_eq!(step(&unseen), Step::Wait(Waiting::Template));
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn progress(step: &Step) -> (bool, &'static str) {
 const fn waiting_reason(waiting: Waiting) -> &'static str {
     match waiting {
         Waiting::Paused => "Paused",
+        Waiting::Template => "WaitingForControllers",
         Waiting::Pods => "WaitingForPods",
         Waiting::Quorum => "NoQuorum",
         Waiting::Members => "WaitingForMembers",
