@@ -7,7 +7,8 @@ use super::Limits;
 use super::bridge::BridgeLimits;
 use super::session::SessionId;
 
-/// One decision for the state to take. `apply` skips what is no longer true, so a command may always be sent again.
+/// One decision for the state to take. `apply` skips what is no longer true, so a command may always be sent again. A log
+/// tells commands by their place here: new ones come last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command<'a> {
     /// The next stanzas of a session, `len` bytes packed by a [`super::StanzaPacker`].
@@ -141,13 +142,6 @@ pub enum Command<'a> {
         /// The generation that ends; never the newest.
         generation: u32,
     },
-    /// Bounds of a bridge, in place of those that it had.
-    LimitBridge {
-        /// The bridge's domain.
-        domain: &'a str,
-        /// All of them.
-        limits: BridgeLimits,
-    },
     /// A bridge, its session and what waits for it go.
     RemoveBridge {
         /// The bridge's domain.
@@ -192,6 +186,13 @@ pub enum Command<'a> {
         stream: u64,
         /// Position in the queue up to which was written before the answer.
         written: u64,
+    },
+    /// Bounds of a bridge, in place of those that it had.
+    LimitBridge {
+        /// The bridge's domain.
+        domain: &'a str,
+        /// All of them.
+        limits: BridgeLimits,
     },
 }
 

@@ -260,3 +260,30 @@ proptest! {
         let _ = restored(&bytes);
     }
 }
+
+#[test]
+fn commands_keep_their_places_in_the_log() {
+    let domain = "a.example.test";
+    for (command, place) in [
+        (Command::NodeUp, 9),
+        (Command::RemoveBridge { domain }, 16),
+        (Command::RemoveAccount { name: "u" }, 18),
+        (
+            Command::Enable {
+                session: id(1),
+                stream: 1,
+                written: 0,
+            },
+            20,
+        ),
+        (
+            Command::LimitBridge {
+                domain,
+                limits: BridgeLimits::default(),
+            },
+            21,
+        ),
+    ] {
+        assert_eq!(command.encode()[0], place, "{command:?}");
+    }
+}
