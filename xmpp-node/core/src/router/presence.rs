@@ -37,11 +37,8 @@ impl Router {
         }
         let to = stanza.to().unwrap_or_default();
         let bare = to.split('/').next().unwrap_or_default();
-        let shown = self.user_of(sender).is_some_and(|user| {
-            let account = self.accounts.get(&user);
-            account
-                .is_some_and(|account| account.roster.get(bare).is_some_and(|contact| contact.from))
-        });
+        let user = self.user_of(sender);
+        let shown = user.is_some_and(|user| self.shows_to(&user, bare));
         let Some(session) = self.sessions.get_mut(&sender) else {
             return true;
         };
