@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from cluster import eventually
 from stream import Stream, stanza_error
 
 #: Stanzas a second of the bounded bridge, and how many it sends: one second's worth goes at once, the rest at that rate.
@@ -54,7 +55,8 @@ async def test_a_bridge_that_is_slowed_down_is_not_taken_for_dead(cluster):
     for number in range(3):
         assert (await reading.next()).get("id") == str(number)
     assert time.monotonic() - began > 6
-    assert cluster.ledger()["unaccounted"] == 0
+    ledger = await eventually(cluster.ledger, "one ledger")
+    assert ledger["unaccounted"] == 0
 
 
 async def test_a_bridge_has_no_more_room_than_its_own_bound(cluster):
