@@ -1,18 +1,17 @@
-"""An operator that dies after each thing that it writes: the next one goes on from there, and nothing is done twice."""
+"""An operator that dies after each write, before it hears of it: the next one goes on from there, and nothing is done twice."""
 
 import os
-import queue
 import subprocess
 import threading
+import time
 
 import pytest
 from clusters import Cluster
+from gateway import Gateway
 from outside import PROGRAMS
 
 from bed import ROOT, eventually
 
-#: What the operator logs once it has written something, to the API server or to members.
-WRITTEN = ("object written", "step taken")
 #: Pause between two looks at whether all is done, seconds.
 LOOK = 0.3
 #: More starts than any change can need.
@@ -22,11 +21,20 @@ MOST = 300
 class Mortal:
     """The operator as a process of this machine, which serves one namespace, and is killed after each write."""
 
-    def __init__(self, namespace):
+    def __init__(self, namespace, folder):
         self.command = [PROGRAMS / "xmpp-operator", "--namespaces", namespace, "--namespace", namespace]
         self.command += ["--name", "mortal", "--lease", "mortal", "--metrics", "127.0.0.1:0"]
         self.command += ["--node-image", "localhost/xmpp-node:dev"]
-        self.deaths = 0
+        self.gateway = Gateway(folder, self._written)
+        self.log = folder / "log"
+        self.lock, self.process, self.deaths = threading.Lock(), None, 0
+
+    def _written(self):
+        """It has one life a write: whatever else it has under way is never answered."""
+        with self.lock:
+            if self.process and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
 
     def until(self, done, what):
         """Starts it again and again until `done()` holds."""
@@ -34,40 +42,35 @@ class Mortal:
             if self._live(done):
                 return
             self.deaths += 1
-        raise AssertionError(f"{what}: not within {MOST} starts")
+        raise AssertionError(f"{what}: not within {MOST} starts; the end of its log: {self.log.read_text()[-2000:]}")
 
     def _live(self, done):
         """One life; whether all is done at its end."""
-        said = queue.Queue()
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("POD_")}
-        process = subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=environment)
-        reading = threading.Thread(target=lambda: [said.put(line) for line in process.stderr], daemon=True)
-        reading.start()
+        environment = os.environ | {"KUBECONFIG": str(self.gateway.kubeconfig)}
+        with self.log.open("ab") as log, self.lock:
+            self.process = subprocess.Popen(self.command, stderr=log, env=environment)
         try:
-            while True:
-                try:
-                    line = said.get(timeout=LOOK)
-                except queue.Empty:
-                    assert process.poll() is None, "it ended by itself"
-                    if done():
-                        return True
-                    continue
-                if any(words in line for words in WRITTEN):
-                    return False
+            while self.process.poll() is None:
+                if done():
+                    return True
+                time.sleep(LOOK)
+            assert self.process.returncode < 0, "it ended by itself"
+            return False
         finally:
-            process.kill()
-            process.wait()
-            reading.join()
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture(scope="module")
-def mortal(bed, namespace):
+def mortal(bed, namespace, tmp_path_factory):
     """The operator of the chart, which may be there too, does not serve this namespace."""
     if not bed.own:
         pytest.skip("kind's pods are not reached from this machine")
     if not bed.read("crd", "--field-selector=metadata.name=xmppclusters.xmppcluster.dev")["items"]:
         bed.kubectl("apply", "--server-side", "-f", ROOT / "charts/xmpp-operator/files/crd.yaml")
-    return Mortal(namespace)
+    mortal = Mortal(namespace, tmp_path_factory.mktemp("mortal"))
+    yield mortal
+    mortal.gateway.shutdown()
 
 
 def whole(cluster, replicas):
