@@ -12,8 +12,8 @@ from cluster import CEILING, eventually
 PASSWORD = "correct horse"
 
 
-def client(cluster, jid, node):
-    """One that verifies the certificate against the domain, and connects to this node by STARTTLS."""
+def client(cluster, jid, *nodes):
+    """One that verifies the certificate against the domain, and connects by STARTTLS to the first of these nodes that answers."""
 
     def context():
         made = aioxmpp.security_layer.default_ssl_context()
@@ -24,9 +24,8 @@ def client(cluster, jid, node):
         ssl_context_factory=context,
         certificate_verifier_factory=aioxmpp.security_layer.PKIXCertificateVerifier,
     )
-    host, port = node.client
-    peer = [(host, port, aioxmpp.connector.STARTTLSConnector())]
-    return aioxmpp.PresenceManagedClient(aioxmpp.JID.fromstr(jid), layer, override_peer=peer)
+    peers = [(*node.client, aioxmpp.connector.STARTTLSConnector()) for node in nodes]
+    return aioxmpp.PresenceManagedClient(aioxmpp.JID.fromstr(jid), layer, override_peer=peers)
 
 
 def subscription(client, jid):
@@ -65,3 +64,29 @@ async def test_aioxmpp_talks_finds_out_and_keeps_contacts(cluster):
         assert "urn:xmpp:ping" in info.features
         await contacts.remove_entry(to)
         await eventually(lambda: to not in contacts.items and subscription(juliet, own) == "none", "removed")
+
+
+@pytest.mark.harms
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_aioxmpp_gets_its_session_back_after_its_node_was_killed(cluster):
+    leader, (one, two) = await cluster.whole()
+    jids = [cluster.user(name, PASSWORD, one) for name in ("romeo", "juliet")]
+    romeo, juliet = client(cluster, jids[0], one), client(cluster, jids[1], leader, two, one)
+    bodies, resumed = [], []
+    dispatcher = juliet.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
+    dispatcher.register_callback(aioxmpp.MessageType.CHAT, None, lambda message: bodies.append(message.body.any()))
+    juliet.on_stream_resumed.connect(lambda: resumed.append(True))
+    expected = [str(number) for number in range(200)]
+    async with romeo.connected(), juliet.connected():
+        for number in expected:
+            message = aioxmpp.Message(type_=aioxmpp.MessageType.CHAT, to=juliet.local_jid)
+            message.body[None] = number
+            romeo.enqueue(message)
+            if number == "100":
+                cluster.kill(leader)
+            await asyncio.sleep(0.005)
+        await eventually(lambda: len(bodies) >= len(expected), "all messages", within=20)
+        assert bodies == expected and resumed == [True]
+    await cluster.whole()
+    ledger = await eventually(cluster.ledger, "one ledger")
+    assert ledger["unaccounted"] == 0
