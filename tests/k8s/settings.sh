@@ -94,3 +94,10 @@ first_process() {
 	done <"$(groups_root)/processes/node$1/cgroup.procs"
 	return 1
 }
+
+# unplug N: takes node N's cable away, if there is one. The kernel does it when a node's network ends, but that may be
+# minutes after its processes, where connections of the dead still wait for an answer, as behind a cable that was cut.
+unplug() {
+	ip link delete "$BRIDGE-$1" 2>/dev/null || true
+	wait_for 20 "end of the cable of node $1" eval "! ip link show $BRIDGE-$1"
+}
