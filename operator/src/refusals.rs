@@ -58,6 +58,13 @@ pub fn of_bridge(
                 "refused since {since}, from {from}: it presents a wrong secret: give it the one in Secret {secret}, key {key}"
             ),
         ),
+        RefusalReason::WrongCertificate => (
+            "BridgeWrongCertificate",
+            format!(
+                "refused since {since}, from {from}: it shows no certificate that is valid for its name, which the \
+                 members' component.client_ca asks for"
+            ),
+        ),
         RefusalReason::Conflict => {
             let at = attached.map_or("a member", |attached| attached.node.as_str());
             (

@@ -20,6 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from cluster import Cluster, eventually  # noqa: E402
+from judges import Table  # noqa: E402
 from stream import Stream  # noqa: E402
 
 #: Ceiling of one test, seconds.
@@ -56,6 +57,12 @@ def few_files():
     """The demo begins with the modest limit of open files that many systems have; nodes must raise it by themselves."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+
+
+@pytest.fixture
+def free_ports():
+    """The first of a hundred ports on loopback that nobody uses."""
+    return 5000 + free_offset(PORT_OFFSET + 10_000)
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +106,8 @@ def cluster(demo):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "harms: the test kills, stops or freezes nodes by itself")
+    config.addinivalue_line("markers", "judge(name): the foreign software that judges, see judges.py")
+    config.pluginmanager.register(Table(), "table")
 
 
 def downs(directory):

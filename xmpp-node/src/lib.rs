@@ -32,5 +32,6 @@ pub mod contact;
 pub mod egress;
 
 pub mod identity;
+mod passwords;
 pub mod peer;
 pub mod sealing;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +19,7 @@ use tracing::{debug, warn};
 use crate::admission::{Admission, Place, Refused, Source, Unproved};
 use crate::connection::{self, StreamContext};
 use crate::metrics::{Metrics, Named};
+use crate::tls::addresses;
 
 /// Pause after a failed accept, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -120,7 +122,7 @@ async fn run(
 ) {
     let acceptor = match &port {
         Port::Component(None) => {
-            return connection::serve_component(socket, context, unproved, prove_by).await;
+            return connection::serve_component(socket, None, context, unproved, prove_by).await;
         }
         Port::Component(Some(acceptor)) | Port::Client(acceptor) | Port::StartTls(acceptor) => {
             acceptor
@@ -138,16 +140,25 @@ async fn run(
     };
     match (secured, &port) {
         (Ok(Some(Ok(stream))), Port::Component(_)) => {
-            connection::serve_component(stream, context, unproved, prove_by).await;
+            let certificate = certificate(stream.get_ref().1);
+            connection::serve_component(stream, certificate, context, unproved, prove_by).await;
         }
         (Ok(Some(Ok(stream))), Port::Client(_) | Port::StartTls(_)) => {
             let channel = channel(stream.get_ref().1);
-            connection::serve_client(stream, channel, context, unproved, prove_by).await;
+            let certificate = certificate(stream.get_ref().1);
+            let users = certificate.as_ref().map(addresses).unwrap_or_default();
+            connection::serve_client(stream, channel, &users, context, unproved, prove_by).await;
         }
         (Ok(Some(Err(error))), _) => debug!(%address, %error, "TLS handshake failed"),
         (Ok(None), _) => debug!(%address, "ended before TLS"),
         (Err(_), _) => debug!(%address, "TLS took too long"),
     }
+}
+
+/// What the peer showed, verified.
+fn certificate(tls: &ServerConnection) -> Option<CertificateDer<'static>> {
+    let chain = tls.peer_certificates()?;
+    chain.first().map(|first| first.clone().into_owned())
 }
 
 /// What binds a client's proof to its channel (RFC 9266): TLS 1.3 only, where it is unique without further conditions.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use xmpp_node_api::status::NodeId;
 use crate::admin;
 use crate::admission::Admission;
 use crate::applied::Applied;
-use crate::connection::{StreamContext, Welcome};
+use crate::connection::{StreamContext, TRIALS_AT_ONCE, Welcome};
 use crate::consensus::{Consensus, Local, Parts};
 use crate::contact::Contact;
 use crate::control::control;
@@ -193,9 +193,12 @@ impl Node {
                 domain: settings.domain.clone(),
                 resume_seconds: settings.timing.detach_timeout.as_secs(),
                 max_stanza_bytes: settings.limits.max_stanza_bytes,
+                plain: settings.clients.plain,
             },
             limits: stream_limits(&settings),
             resources: resources(&settings),
+            certified_bridges: settings.certified_bridges,
+            trials: Arc::new(Semaphore::new(TRIALS_AT_ONCE)),
             welcome: watch::Sender::new(Welcome::Open),
             throttle: Mutex::new(Throttle::new(throttle_policy(&settings))),
             refusals: Refusals::default(),
@@ -259,7 +262,7 @@ impl Node {
         let ports = [
             Some((component, Port::component(component_tls))),
             plain.map(|plain| (plain, Port::component(None))),
-            starttls.map(|port| (port, Port::StartTls(tls.component_server().into()))),
+            starttls.map(|port| (port, Port::StartTls(tls.starttls_server().into()))),
             direct.map(|port| (port, Port::Client(tls.client_server().into()))),
         ];
         for (listener, port) in ports.into_iter().flatten() {

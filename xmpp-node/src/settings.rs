@@ -26,6 +26,8 @@ pub struct Settings {
     pub domain: String,
     /// Where everything listens.
     pub listen: Listen,
+    /// Whether bridges must show a certificate that is valid for their names.
+    pub certified_bridges: bool,
     /// How clients are served; without listeners they are not.
     pub clients: Clients,
     /// Where the other nodes reach this one.
@@ -108,8 +110,14 @@ impl Settings {
                 certificate: at(&config.component.certificate),
                 key: at(&config.component.key),
                 chain: config.component.chain.as_ref().map(at),
+                client_ca: config.component.client_ca.as_ref().map(at),
                 domain: config.xmpp.domain.clone(),
             },
+            users: config
+                .clients
+                .as_ref()
+                .and_then(|clients| clients.client_ca.as_ref())
+                .map(at),
             peer: PeerFiles {
                 certificate: at(&config.peer.certificate),
                 key: at(&config.peer.key),
@@ -130,6 +138,7 @@ impl Settings {
                     socket,
                     metrics: config.metrics.listen,
                 },
+                certified_bridges: config.component.client_ca.is_some(),
                 clients: config.clients.unwrap_or_else(|| Clients {
                     listen: None,
                     direct_listen: None,

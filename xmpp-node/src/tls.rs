@@ -2,15 +2,16 @@
 //!
 //! | Port | Shows | Asks for | Versions |
 //! |---|---|---|---|
-//! | component 5223, clients 5222 | the component certificate | nothing | 1.2, 1.3 |
-//! | clients 5221 | the same, with the ALPN `xmpp-client` for who asks (XEP-0368) | nothing | 1.2, 1.3 |
+//! | component 5223 | the component certificate | nothing, or a certificate of `component.client_ca` | 1.2, 1.3 |
+//! | clients 5222 | the same | nothing, or one of `clients.client_ca` if the client has one | 1.2, 1.3 |
+//! | clients 5221 | the same, with the ALPN `xmpp-client` for who asks (XEP-0368) | as 5222 | 1.2, 1.3 |
 //! | peer 7222 | the peer certificate | a certificate of the internal CA with the role `node/<name>` | 1.3 |
 //! | admin 8443 | the peer certificate | a certificate of the internal CA with any role | 1.3 |
 //!
 //! What `[component]` names concerns only what bridges and clients see; the internal CA alone opens the other two
-//! ports, by the role in its certificates ([`PeerIdentity`]). On those no session is resumed, so that a replaced CA
-//! is in force at once. [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
+//! ports, by the role in its certificates ([`PeerIdentity`]). No port resumes TLS sessions, so a replaced CA is in force at once. [`Tls`] holds what is in force; [`Tls::reload`] replaces it whole or not at all, and open connections live on.
 
+mod asking;
 mod material;
 mod reload;
 mod verify;
@@ -31,6 +32,8 @@ use xmpp_node_api::status::CertificateStatus;
 pub use xmpp_node_client::identity::{IdentityError, PeerIdentity, Role};
 pub use xmpp_node_client::tls::{install_provider, provider, unchecked_name};
 
+use self::asking::Asking;
+pub use self::asking::{addresses, is_valid_for};
 use self::material::{Material, PeerMaterial};
 pub use self::reload::watch;
 use self::verify::RoleVerifier;
@@ -40,6 +43,8 @@ use self::verify::RoleVerifier;
 pub struct TlsFiles {
     /// The component certificate and its key.
     pub component: ComponentFiles,
+    /// The CAs of users' certificates, if any are trusted.
+    pub users: Option<PathBuf>,
     /// The node's internal certificate, its key and the CA.
     pub peer: PeerFiles,
 }
@@ -53,6 +58,8 @@ pub struct ComponentFiles {
     pub key: PathBuf,
     /// More intermediates.
     pub chain: Option<PathBuf>,
+    /// The CAs of bridges' certificates, if bridges must have some.
+    pub client_ca: Option<PathBuf>,
     /// The domain that the certificate must be valid for.
     pub domain: String,
 }
@@ -76,7 +83,10 @@ pub struct Tls {
     files: TlsFiles,
     component: Arc<Swapped>,
     component_server: Arc<ServerConfig>,
+    starttls_server: Arc<ServerConfig>,
     client_server: Arc<ServerConfig>,
+    bridges: Arc<Asking>,
+    users: Arc<Asking>,
     peer: ArcSwap<PeerTls>,
     component_status: ArcSwap<CertificateStatus>,
     contents: ArcSwapOption<material::Digest>,
@@ -91,9 +101,14 @@ impl Tls {
     pub fn load(files: TlsFiles) -> Result<Self, Vec<Fault>> {
         let material = Material::read(&files)?;
         let component = Arc::new(Swapped(ArcSwap::new(material.component.key)));
+        let bridges = Arc::new(Asking::new(material.bridges));
+        let users = Arc::new(Asking::new(material.users));
         Ok(Self {
-            component_server: Arc::new(component_server(Arc::clone(&component))),
-            client_server: Arc::new(client_server(Arc::clone(&component))),
+            component_server: Arc::new(stream_server(&component, &bridges)),
+            starttls_server: Arc::new(stream_server(&component, &users)),
+            client_server: Arc::new(direct_server(&component, &users)),
+            bridges,
+            users,
             component,
             peer: ArcSwap::from_pointee(PeerTls::new(material.peer)?),
             component_status: ArcSwap::from_pointee(material.component.status),
@@ -107,6 +122,12 @@ impl Tls {
     #[must_use]
     pub fn component_server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.component_server)
+    }
+
+    /// The configuration of the port where clients ask for TLS; as that of the component port.
+    #[must_use]
+    pub fn starttls_server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.starttls_server)
     }
 
     /// The configuration of the clients' direct TLS port; as that of the component port.
@@ -179,6 +200,8 @@ impl Tls {
         let peer = PeerTls::new(material.peer)?;
         // Nothing below can fail, so the two ports never disagree for longer than these lines take.
         self.component.0.store(material.component.key);
+        self.bridges.replace(material.bridges);
+        self.users.replace(material.users);
         self.component_status
             .store(Arc::new(material.component.status));
         self.peer.store(Arc::new(peer));
@@ -261,16 +284,21 @@ impl PeerTls {
     }
 }
 
-fn component_server(key: Arc<Swapped>) -> ServerConfig {
-    ServerConfig::builder_with_provider(provider())
+/// Without resumption of TLS sessions: it would need keys that all nodes share, since who comes back comes to another node.
+fn stream_server(key: &Arc<Swapped>, asking: &Arc<Asking>) -> ServerConfig {
+    let (key, asking) = (Arc::clone(key), Arc::clone(asking));
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider has cipher suites of TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_cert_resolver(key)
+        .with_client_cert_verifier(asking)
+        .with_cert_resolver(key);
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config
 }
 
-fn client_server(key: Arc<Swapped>) -> ServerConfig {
-    let mut config = component_server(key);
+fn direct_server(key: &Arc<Swapped>, asking: &Arc<Asking>) -> ServerConfig {
+    let mut config = stream_server(key, asking);
     config.alpn_protocols = vec![b"xmpp-client".to_vec()];
     config
 }

@@ -48,6 +48,7 @@ pub(super) fn node(cluster: &Cluster, pod: &str) -> anyhow::Result<Config> {
             key: format!("{CERTIFICATE_DIR}/tls.key").into(),
             chain: None,
             plain_listen: None,
+            client_ca: None,
         },
         peer: Peer {
             listen: listen(PEER_PORT),

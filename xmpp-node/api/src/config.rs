@@ -107,6 +107,11 @@ pub struct Component {
     /// Address and port of a second listener without TLS; must be a loopback address. Default none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plain_listen: Option<SocketAddr>,
+    /// PEM file with the CAs of bridges' certificates. With it a bridge must show, beside its secret, a certificate of
+    /// theirs that is valid for its own name, such as `cb1.example.test`. Default none: no certificate is asked for. Read
+    /// again when its content changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[clients]`: the listeners for XMPP clients, which are off without this section. They show the component certificate.
@@ -126,6 +131,13 @@ pub struct Clients {
     pub resources: u32,
     /// Users that this node adds to the cluster at most. Default 10 000; 1 to 1 000 000.
     pub users: u32,
+    /// Whether a client may send its password itself (PLAIN, inside TLS), which costs this node milliseconds a login. Default
+    /// `false`.
+    pub plain: bool,
+    /// PEM file with the CAs of users' certificates. Who shows one of theirs with a user's address in it (`id-on-xmppAddr`)
+    /// needs no password (EXTERNAL). Default none: no certificate is asked for. Read again when its content changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// What becomes of a resource that is served when another stream asks for it.
@@ -149,6 +161,8 @@ impl Default for Clients {
             on_conflict: OnConflict::default(),
             resources: 16,
             users: 10_000,
+            plain: false,
+            client_ca: None,
         }
     }
 }

@@ -241,6 +241,8 @@ pub struct RefusalStatus {
 pub enum RefusalReason {
     /// Its secret is none of the bridge's.
     WrongSecret,
+    /// Its secret is right, and it showed no certificate that is valid for the bridge's name (`component.client_ca`).
+    WrongCertificate,
     /// No bridge has that name.
     UnknownBridge,
     /// The bridge is served by another stream, which is alive.

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use subtle::ConstantTimeEq as _;
 
-pub use keys::{Credentials, DEFAULT_ITERATIONS, Hash, Keys, MIN_ITERATIONS};
+pub use keys::{Credentials, DEFAULT_ITERATIONS, Hash, Keys, MIN_ITERATIONS, Password};
 
 /// The longest message that a client may send, bytes.
 const MAX_MESSAGE: usize = 4096;
@@ -57,8 +57,8 @@ impl Mechanism {
     }
 
     /// The mechanism of a name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    #[cfg(test)]
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use xmpp_core::framer::Limits;
 use xmpp_core::router::OnConflict;
 use xmpp_core::stream::Server;
@@ -71,6 +71,10 @@ pub struct StreamContext {
     pub limits: StreamLimits,
     /// How clients get their resources.
     pub resources: Resources,
+    /// Whether a bridge must show a certificate that is valid for its name.
+    pub certified_bridges: bool,
+    /// Places of passwords that are compared.
+    pub trials: Arc<Semaphore>,
     /// Whether streams are welcome.
     pub welcome: watch::Sender<Welcome>,
     /// Who failed with handshakes.

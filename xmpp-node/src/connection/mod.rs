@@ -15,16 +15,19 @@ mod pace;
 mod proof;
 mod serving;
 mod starttls;
+mod trial;
 mod users;
 mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::Framer;
+use xmpp_core::jid::Jid;
 use xmpp_core::router::Refusal;
 use xmpp_core::stream::client::ClientStream;
 use xmpp_core::stream::component::ComponentStream;
@@ -41,6 +44,8 @@ use outgoing::Outgoing;
 use proof::Proof;
 use serving::Serving;
 pub use starttls::starttls;
+pub use trial::AT_ONCE as TRIALS_AT_ONCE;
+use trial::Trial;
 
 /// Bytes asked for in one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -51,8 +56,10 @@ const CLOSING: Duration = Duration::from_secs(3);
 const ACCEPTANCE: Duration = Duration::from_secs(5);
 
 /// Serves a component until its stream is over. It must have proved a secret by `prove_by`; `unproved` is given back once it has.
+/// `certificate` is what it showed, verified.
 pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
+    certificate: Option<CertificateDer<'static>>,
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
@@ -62,6 +69,7 @@ pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
     serve(
         socket,
         Machine::Component(machine),
+        certificate,
         context,
         unproved,
         prove_by,
@@ -69,10 +77,12 @@ pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
     .await;
 }
 
-/// Serves a client inside TLS until its stream is over, as [`serve_component`]. `channel` is what TLS exports for channel binding.
+/// Serves a client inside TLS until its stream is over, as [`serve_component`]. `channel` is what TLS exports for channel
+/// binding, `certified` the addresses in the certificate that it showed, verified.
 pub async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     channel: Option<Vec<u8>>,
+    certified: &[Jid],
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
@@ -80,10 +90,11 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
     let Ok(entropy) = sealing::random() else {
         return;
     };
-    let machine = Box::new(ClientStream::new(context.server.clone(), entropy, channel));
+    let machine = ClientStream::new(context.server.clone(), entropy, channel, certified);
     serve(
         socket,
-        Machine::Client(machine),
+        Machine::Client(Box::new(machine)),
+        None,
         context,
         unproved,
         prove_by,
@@ -94,6 +105,7 @@ pub async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     machine: Machine,
+    certificate: Option<CertificateDer<'static>>,
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
@@ -103,6 +115,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut welcome = context.welcome.subscribe();
     let (mut reader, mut writer) = tokio::io::split(socket);
     let mut connection = Connection::new(context, machine, source, prove_by);
+    connection.certificate = certificate;
     let mut flushed = true;
     loop {
         if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
@@ -126,8 +139,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             out,
             serving,
             start,
+            trial,
             ..
         } = &mut connection;
+        let mut tried = None;
         let heard = tokio::select! {
             read = reader.read_buf(framer.buffer()), if reading => match read {
                 Ok(0) | Err(_) => break,
@@ -140,6 +155,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                 false
             }
             () = serving.changed() => false,
+            generation = trial.done() => {
+                tried = Some(generation);
+                false
+            }
             _ = welcome.changed() => false,
             () = displaced(unproved.as_ref()) => {
                 connection.context.metrics.displaced();
@@ -148,6 +167,9 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             }
             () = sleep_until(deadline) => false,
         };
+        if let Some(generation) = tried {
+            connection.input(Input::Tried(generation));
+        }
         if heard {
             connection.heard();
         }
@@ -183,6 +205,9 @@ fn stream_id() -> Result<String, sealing::SealingError> {
 struct Connection {
     context: Arc<StreamContext>,
     source: Source,
+    /// What a component showed, verified.
+    certificate: Option<CertificateDer<'static>>,
+    trial: Trial,
     /// The peer knows a secret.
     proved: bool,
     machine: Machine,
@@ -219,6 +244,8 @@ impl Connection {
             closed_by_peer: false,
             context,
             source,
+            certificate: None,
+            trial: Trial::default(),
             proved: false,
         }
     }
@@ -226,7 +253,7 @@ impl Connection {
     /// Does all that can be done without waiting; returns whether more may be read.
     fn advance(&mut self) -> bool {
         self.observe();
-        while !self.finished && self.serving.reads(&self.context.limits) {
+        while self.reads() {
             match self.framer.next_frame() {
                 Ok(None) => break,
                 Ok(Some(frame)) => self.input(Input::Frame(frame)),
@@ -240,11 +267,15 @@ impl Connection {
         self.tick();
         self.serving.submit(&self.context.ingress);
         self.serving.fill(&self.context, self.start, &mut self.out);
-        let reading = !self.finished && self.serving.reads(&self.context.limits);
+        let reading = self.reads();
         if reading {
             self.framer.buffer().reserve(READ_BYTES);
         }
         reading
+    }
+
+    fn reads(&mut self) -> bool {
+        !self.finished && !self.trial.is_under_way() && self.serving.reads(&self.context.limits)
     }
 
     /// Looks at what the applied state says of the session.
@@ -309,6 +340,12 @@ impl Connection {
                 self.serving.take(&stanza, &to, reject);
             }
             Action::Lookup { user } => self.look_up(&user),
+            Action::Try { user, password } => {
+                match Trial::begin(&self.context, self.source, &user, password) {
+                    Ok(trial) => self.trial = trial,
+                    Err(wait) => self.too_early(wait),
+                }
+            }
             Action::Judged { user, proved } => self.judged(&user, proved),
             Action::Restart => self.framer.reset(),
             Action::BindResource {
@@ -335,19 +372,21 @@ impl Connection {
 
     /// The machine waits for the answer in its next input; it is known at once.
     fn verify(&mut self, domain: &str, presented: &str) {
-        let proof = proof::check(
-            &self.context,
-            self.source,
-            self.machine.id(),
+        let certificate = self.certificate.as_ref();
+        let proof = proof::Handshake {
+            source: self.source,
+            stream: self.machine.id(),
+            certificate,
             domain,
             presented,
-        );
+        };
+        let proof = proof.check(&self.context);
         match proof {
             Proof::Right(generation) => {
                 self.has_proved();
                 self.input(Input::Verified(Some(generation)));
             }
-            Proof::Wrong => self.input(Input::Verified(None)),
+            Proof::Wrong | Proof::Uncertified => self.input(Input::Verified(None)),
             Proof::TooEarly(wait) => self.too_early(wait),
         }
     }

@@ -6,6 +6,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use secrecy::ExposeSecret as _;
 use tokio::time::Instant;
 use tracing::info;
@@ -17,6 +18,7 @@ use super::StreamContext;
 use crate::admission::Source;
 use crate::metrics::Outcome;
 use crate::sealing::SealingKey;
+use crate::tls::is_valid_for;
 
 /// Secrets that a bridge may have at once.
 const SECRETS: usize = 2;
@@ -32,18 +34,42 @@ pub(super) enum Proof {
     Right(u32),
     /// Nothing.
     Wrong,
+    /// The secret, without a certificate that is valid for the bridge.
+    Uncertified,
     /// Too many before it failed: it was not looked at, and need not come again before this time has passed.
     TooEarly(Duration),
 }
 
-/// Checks a handshake, and counts it.
-pub(super) fn check(
-    context: &StreamContext,
-    source: Source,
-    stream: &str,
-    domain: &str,
-    presented: &str,
-) -> Proof {
+/// What a peer says to prove itself.
+#[derive(Debug)]
+pub(super) struct Handshake<'a> {
+    /// Where it comes from.
+    pub(super) source: Source,
+    /// Id of its stream.
+    pub(super) stream: &'a str,
+    /// What it showed, verified.
+    pub(super) certificate: Option<&'a CertificateDer<'static>>,
+    /// Domain of the bridge that it says it is.
+    pub(super) domain: &'a str,
+    /// The digest.
+    pub(super) presented: &'a str,
+}
+
+impl Handshake<'_> {
+    /// Whether its certificate is valid for its name, where one is asked for.
+    fn is_certified(&self, context: &StreamContext) -> bool {
+        let valid = |certificate| is_valid_for(certificate, self.domain);
+        !context.certified_bridges || self.certificate.is_some_and(valid)
+    }
+
+    /// Checks it, and counts it.
+    pub(super) fn check(&self, context: &StreamContext) -> Proof {
+        check(context, self)
+    }
+}
+
+fn check(context: &StreamContext, handshake: &Handshake<'_>) -> Proof {
+    let Handshake { source, domain, .. } = *handshake;
     let throttle = || {
         context
             .throttle
@@ -52,10 +78,19 @@ pub(super) fn check(
     };
     let now = Instant::now();
     let allowed = throttle().check(source, domain, now);
-    let proof = match allowed.map(|()| compare(context, stream, domain, presented)) {
-        Ok(Some(generation)) => {
+    let proof = match allowed.map(|()| compare(context, handshake)) {
+        Ok(Some(generation)) if handshake.is_certified(context) => {
             throttle().proved(source, domain, now);
             Proof::Right(generation)
+        }
+        Ok(Some(_)) => {
+            throttle().failed(source, domain, now);
+            info!(
+                bridge = domain,
+                ?source,
+                "no certificate that is valid for the bridge"
+            );
+            Proof::Uncertified
         }
         Ok(None) => {
             throttle().failed(source, domain, now);
@@ -70,6 +105,7 @@ pub(super) fn check(
         Proof::Right(_) => None,
         _ if !known() => Some(RefusalReason::UnknownBridge),
         Proof::Wrong => Some(RefusalReason::WrongSecret),
+        Proof::Uncertified => Some(RefusalReason::WrongCertificate),
         Proof::TooEarly(_) => Some(RefusalReason::TooManyFailures),
     };
     if let Some(reason) = reason {
@@ -77,13 +113,19 @@ pub(super) fn check(
     }
     context.metrics.handshake(match proof {
         Proof::Right(_) => Outcome::Proved,
-        Proof::Wrong => Outcome::Failed,
+        Proof::Wrong | Proof::Uncertified => Outcome::Failed,
         Proof::TooEarly(_) => Outcome::Throttled,
     });
     proof
 }
 
-fn compare(context: &StreamContext, stream: &str, domain: &str, presented: &str) -> Option<u32> {
+fn compare(context: &StreamContext, handshake: &Handshake<'_>) -> Option<u32> {
+    let Handshake {
+        stream,
+        domain,
+        presented,
+        ..
+    } = *handshake;
     let sealing = context.sealing.load();
     let key = sealing.as_deref();
     let secrets = context

@@ -89,6 +89,7 @@ pub(super) fn config(site: &Site, seeds: &[&Site], pki: &Pki) -> Result<Config, 
             key: pki.path("component.key"),
             chain: None,
             plain_listen: None,
+            client_ca: None,
         },
         clients: Some(Clients {
             listen: Some(site.client),

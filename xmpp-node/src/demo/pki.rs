@@ -150,6 +150,7 @@ mod tests {
             certificate: pki.path("component.crt"),
             key: pki.path("component.key"),
             chain: None,
+            client_ca: None,
             domain: "example.test".to_owned(),
         }
     }
@@ -163,6 +164,7 @@ mod tests {
         };
         let files = TlsFiles {
             component: component(&pki),
+            users: None,
             peer,
         };
         Tls::load(files).expect("the node takes them");
@@ -181,6 +183,7 @@ mod tests {
         };
         let files = TlsFiles {
             component: component(&pki),
+            users: None,
             peer,
         };
         let faults = Tls::load(files).expect_err("the internal CA knows it not");

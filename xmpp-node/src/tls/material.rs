@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
@@ -16,6 +16,7 @@ use xmpp_node_api::status::CertificateStatus;
 use xmpp_node_api::time::Timestamp;
 use zeroize::Zeroizing;
 
+use super::asking::{Chains, chains, is_valid_for};
 use super::{ComponentFiles, PeerFiles, PeerIdentity, TlsFiles, provider};
 
 /// SHA-256 over the content of all files.
@@ -24,6 +25,10 @@ pub(super) type Digest = [u8; 32];
 /// Everything a node's TLS ports need.
 pub(super) struct Material {
     pub(super) component: ComponentMaterial,
+    /// Judges certificates of bridges, if any are asked for.
+    pub(super) bridges: Option<Chains>,
+    /// Judges certificates of users, if any are asked for.
+    pub(super) users: Option<Chains>,
     pub(super) peer: PeerMaterial,
     pub(super) digest: Digest,
 }
@@ -59,18 +64,21 @@ impl Material {
         let digest = digest(files);
         let component = ComponentMaterial::read(&files.component);
         let peer = PeerMaterial::read(&files.peer, "peer.", Use::Both);
-        match (component, peer) {
-            (Ok(component), Ok(peer)) => Ok(Self {
-                component,
-                peer,
-                digest: digest?,
-            }),
-            (component, peer) => Err([component.err(), peer.err()]
-                .into_iter()
-                .flatten()
-                .flatten()
-                .collect()),
-        }
+        let bridges = trusted("component.client_ca", files.component.client_ca.as_deref());
+        let users = trusted("clients.client_ca", files.users.as_deref());
+        let streams = merge(bridges, users, |bridges, users| (bridges, users));
+        let certificates = merge(component, peer, |component, peer| (component, peer));
+        let ((component, peer), (bridges, users)) =
+            merge(certificates, streams, |certificates, streams| {
+                (certificates, streams)
+            })?;
+        Ok(Self {
+            component,
+            bridges,
+            users,
+            peer,
+            digest: digest?,
+        })
     }
 }
 
@@ -97,7 +105,7 @@ impl ComponentMaterial {
         let key = merge(chain, key, |chain, key| pair(keys, &files.key, chain, key))
             .and_then(|pair| pair)?;
         let status = status(keys.0, &files.certificate, &files.key, None, &key.cert[0])?;
-        if !covers(&key.cert[0], &files.domain) {
+        if !is_valid_for(&key.cert[0], &files.domain) {
             let reason = format!(
                 "{}: is not valid for the domain {}",
                 files.certificate.display(),
@@ -164,12 +172,18 @@ impl PeerMaterial {
 
 /// The digest that tells whether any file changed.
 pub(super) fn digest(files: &TlsFiles) -> Result<Digest, Vec<Fault>> {
-    let TlsFiles { component, peer } = files;
+    let TlsFiles {
+        component,
+        users,
+        peer,
+    } = files;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let paths = [
         ("component.certificate", Some(&component.certificate)),
         ("component.key", Some(&component.key)),
         ("component.chain", component.chain.as_ref()),
+        ("component.client_ca", component.client_ca.as_ref()),
+        ("clients.client_ca", users.as_ref()),
         ("peer.certificate", Some(&peer.certificate)),
         ("peer.key", Some(&peer.key)),
         ("peer.ca", Some(&peer.ca)),
@@ -283,12 +297,12 @@ fn status(
     })
 }
 
-fn covers(certificate: &CertificateDer<'_>, domain: &str) -> bool {
-    let Ok(name) = ServerName::try_from(domain) else {
-        return false;
-    };
-    ParsedCertificate::try_from(certificate)
-        .is_ok_and(|parsed| verify_server_name(&parsed, &name).is_ok())
+/// What judges certificates of the CAs in a file.
+fn trusted(key: &str, file: Option<&Path>) -> Result<Option<Chains>, Vec<Fault>> {
+    let Some(file) = file else { return Ok(None) };
+    let roots = certificates(key, file).and_then(|ca| authorities(key, file, ca))?;
+    let reason = |error| vec![Fault::new(key, format!("{}: {error}", file.display()))];
+    chains(roots).map(Some).map_err(reason)
 }
 
 fn authorities(

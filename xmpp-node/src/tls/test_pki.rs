@@ -83,8 +83,10 @@ impl TestPki {
                 certificate: self.path(&format!("{component}.crt")),
                 key: self.path(&format!("{component}.key")),
                 chain: None,
+                client_ca: None,
                 domain: domain.to_owned(),
             },
+            users: None,
             peer: PeerFiles {
                 role: Some(PeerIdentity::node(name)),
                 ..self.client(name)

@@ -90,6 +90,13 @@ impl Config {
                 |_| "must be a loopback address: without TLS nothing is served to other machines",
             ),
         );
+        let unchecked = self.component.client_ca.is_some() && self.component.plain_listen.is_some();
+        note(
+            "component.client_ca",
+            unchecked.then_some(
+                "cannot be used with component.plain_listen, where no certificate can be shown",
+            ),
+        );
         if let Some(clients) = &self.clients {
             let within = |value: u32, most: u32| (1..=most).contains(&value);
             let resources = !within(clients.resources, 1_000);

@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 
 use ring::{digest, hmac, pbkdf2};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 /// The least iterations (RFC 7677, 4).
 pub const MIN_ITERATIONS: u32 = 4096;
@@ -100,6 +102,29 @@ impl Keys {
     }
 }
 
+/// A password on its way to be compared. Never shown, and wiped when it is dropped.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// A password as its user typed it.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The password itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("password")
+    }
+}
+
 /// What is kept of a user's password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
@@ -127,6 +152,15 @@ impl Credentials {
             sha1: Keys::decoy(Hash::Sha1, secret, name),
             sha256: Keys::decoy(Hash::Sha256, secret, name),
         }
+    }
+
+    /// Whether a prepared password (RFC 4013) is the one that these were made of. Takes milliseconds, as [`Self::derive`] does.
+    #[must_use]
+    pub fn matches(&self, password: &str) -> bool {
+        let keys = &self.sha256;
+        let iterations = NonZeroU32::new(keys.iterations).unwrap_or(NonZeroU32::MIN);
+        let tried = Keys::new(Hash::Sha256, password, &keys.salt, iterations);
+        tried.stored.ct_eq(&keys.stored).into()
     }
 
     /// The keys for a digest.

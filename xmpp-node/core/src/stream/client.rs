@@ -5,6 +5,8 @@
 //! | `AwaitHeader` | header | `AwaitAuth` | write our header, mechanisms |
 //! | `AwaitAuth` | `<auth/>` | `Looking` | lookup |
 //! | `Looking` | credentials | `Challenged` | write `<challenge/>` |
+//! | `AwaitAuth` | `<auth/>` of PLAIN, EXTERNAL | `Trying`, `Certified` | try the password; lookup |
+//! | `Trying`, `Certified` | tried; credentials | as after `<response/>` | |
 //! | `Challenged` | `<response/>`, right | `AwaitRestart` | judged, write `<success/>`, restart |
 //! | `Challenged` | `<response/>`, wrong | `AwaitAuth` | judged, write `<failure/>` |
 //! | `AwaitRestart` | header | `AwaitBind` | write our header, features |
@@ -17,7 +19,8 @@
 //! | any | close of the peer, fault, close by us | `Closed` | write error and close, finish |
 //!
 //! Before TLS there is [`super::starttls`]; a stream by direct TLS (XEP-0368) begins here. Stanzas that come before a resource
-//! is bound are refused with `not-authorized` (7.1). Mechanisms are SCRAM alone, see [`crate::scram`].
+//! is bound are refused with `not-authorized` (7.1). Mechanisms are those of [`crate::scram`]; EXTERNAL for who showed a
+//! certificate with the address of a user (XEP-0178); PLAIN where it is switched on.
 
 mod established;
 mod features;
@@ -57,9 +60,17 @@ enum State {
     AwaitAuth,
     /// `<auth/>` without data: the client's first message comes as a response.
     AwaitFirst {
-        mechanism: crate::scram::Mechanism,
+        mechanism: sasl::Offer,
     },
     Looking(Box<sasl::Begun>),
+    /// A password is compared.
+    Trying {
+        user: String,
+    },
+    /// A certificate is this user's; whether there is such a user is asked.
+    Certified {
+        user: String,
+    },
     Challenged {
         user: String,
         generation: Option<u32>,
@@ -86,6 +97,8 @@ pub struct ClientStream {
     entropy: Entropy,
     /// What the channel exports (RFC 9266), if it can be bound.
     channel: Option<Vec<u8>>,
+    /// Names of the users whose addresses are in the client's certificate, which the caller verified.
+    certified: Vec<String>,
     header_sent: bool,
     failures: u32,
     binds: u32,
@@ -95,10 +108,19 @@ pub struct ClientStream {
 
 impl ClientStream {
     /// A stream whose header has not come. `entropy` must be random and secret: stream ids and nonces come from it. `channel` is
-    /// what the channel exports for `tls-exporter`; without it no channel binding is offered.
+    /// what the channel exports for `tls-exporter`; without it no channel binding is offered. `certified` are the addresses in a
+    /// certificate that the client showed and the caller verified (RFC 6120, 13.7.1.4).
     #[must_use]
-    pub fn new(server: Server, entropy: [u8; 32], channel: Option<Vec<u8>>) -> Self {
+    pub fn new(
+        server: Server,
+        entropy: [u8; 32],
+        channel: Option<Vec<u8>>,
+        certified: &[Jid],
+    ) -> Self {
+        let own = |jid: &&Jid| jid.domain() == server.domain && jid.resource().is_none();
+        let users = certified.iter().filter(own).filter_map(Jid::local);
         Self {
+            certified: users.map(str::to_owned).collect(),
             server,
             entropy: Entropy { entropy, drawn: 0 },
             channel,
@@ -163,7 +185,7 @@ impl ClientStream {
             }
             (State::AwaitHeader, Input::Frame(Frame::Open(header))) => {
                 self.open(&header, out)?;
-                out.push(Action::Write(features::mechanisms(self.channel.is_some())));
+                out.push(Action::Write(features::mechanisms(&self.offers())));
                 Ok(State::AwaitAuth)
             }
             (State::AwaitAuth, Input::Frame(Frame::Element(element))) => {
@@ -174,6 +196,12 @@ impl ClientStream {
             }
             (State::Looking(begun), Input::Credentials(found)) => {
                 self.challenge(*begun, &found, out)
+            }
+            (State::Trying { user }, Input::Tried(generation)) => {
+                self.judge(user, generation, "", out)
+            }
+            (State::Certified { user }, Input::Credentials(found)) => {
+                self.judge(user, found.generation, "", out)
             }
             (
                 State::Challenged {
@@ -238,6 +266,7 @@ impl ClientStream {
                 state,
                 Input::Verified(_)
                 | Input::Credentials(_)
+                | Input::Tried(_)
                 | Input::Bound { .. }
                 | Input::Enabled { .. }
                 | Input::Refused(_)
@@ -330,5 +359,7 @@ impl Entropy {
     }
 }
 
+#[cfg(test)]
+mod sasl_tests;
 #[cfg(test)]
 mod tests;

@@ -208,6 +208,7 @@ impl ComponentStream {
                 state,
                 Input::Verified(_)
                 | Input::Credentials(_)
+                | Input::Tried(_)
                 | Input::Bound { .. }
                 | Input::Enabled { .. }
                 | Input::Refused(_)

@@ -19,7 +19,7 @@ use crate::framer::Frame;
 use crate::jid::Jid;
 use crate::ns;
 use crate::router::{Refusal, SessionId};
-use crate::scram::Credentials;
+use crate::scram::{Credentials, Password};
 use crate::stanza::Stanza;
 
 /// What happens to a stream.
@@ -31,6 +31,8 @@ pub enum Input {
     Verified(Option<u32>),
     /// What a client's user is checked with.
     Credentials(Box<Found>),
+    /// A password was that of its user, whose credentials are of this generation, or it was not.
+    Tried(Option<u32>),
     /// The session is served by this stream.
     Bound {
         /// The session.
@@ -84,6 +86,14 @@ pub enum Action {
     Lookup {
         /// The user's name.
         user: String,
+    },
+    /// Compare a password with the credentials of the user of this name, normalised, then say [`Input::Tried`]. That costs
+    /// a PBKDF2.
+    Try {
+        /// The user's name.
+        user: String,
+        /// As sent.
+        password: Password,
     },
     /// Whether the client proved to be this user.
     Judged {
@@ -154,6 +164,8 @@ pub struct Server {
     pub resume_seconds: u64,
     /// The longest stanza that is taken, bytes (XEP-0478).
     pub max_stanza_bytes: usize,
+    /// Whether clients may send their password itself (PLAIN, RFC 4616), inside TLS.
+    pub plain: bool,
 }
 
 /// The peer claims to have handled more than it was sent (XEP-0198, 4).

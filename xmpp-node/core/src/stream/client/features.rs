@@ -1,18 +1,18 @@
 //! What is on offer (RFC 6120, 4.3.2).
 
+use super::sasl::Offer;
 use crate::ns;
 use crate::router::capabilities;
-use crate::scram::{CHANNEL_BINDING, Mechanism};
+use crate::scram::CHANNEL_BINDING;
 use crate::stream::Server;
 
 /// Before authentication: the mechanisms, and how a channel may be bound (XEP-0440).
-pub(super) fn mechanisms(bound: bool) -> String {
-    let mechanisms: String = Mechanism::ALL
-        .into_iter()
-        .filter(|mechanism| bound || !mechanism.plus)
-        .map(|mechanism| format!("<mechanism>{}</mechanism>", mechanism.name()))
+pub(super) fn mechanisms(offers: &[Offer]) -> String {
+    let mechanisms: String = offers
+        .iter()
+        .map(|offer| format!("<mechanism>{}</mechanism>", offer.name()))
         .collect();
-    let binding = match bound {
+    let binding = match offers.iter().any(Offer::binds) {
         true => format!(
             "<sasl-channel-binding xmlns='{}'><channel-binding type='{CHANNEL_BINDING}'/></sasl-channel-binding>",
             ns::CHANNEL_BINDING

@@ -1,15 +1,42 @@
-//! Authentication (RFC 6120, 6): the elements of SASL around the messages of SCRAM.
+//! Authentication (RFC 6120, 6): the elements of SASL around the messages of SCRAM, or around a password or nothing.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use zeroize::Zeroizing;
 
 use super::{ClientStream, MAX_FAILURES, State, User};
 use crate::error::{StreamCondition, StreamError};
 use crate::framer::Element;
 use crate::jid::Jid;
 use crate::ns;
-use crate::scram::{ClientFirst, Exchange, Mechanism, ScramError};
+use crate::scram::{ClientFirst, Exchange, Mechanism, Password, ScramError};
 use crate::stream::{Action, Found};
+
+/// A mechanism that may be offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// The client's certificate (RFC 4422, A; XEP-0178).
+    External,
+    /// A proof of the password.
+    Scram(Mechanism),
+    /// The password itself (RFC 4616).
+    Plain,
+}
+
+impl Offer {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::External => "EXTERNAL",
+            Self::Scram(mechanism) => mechanism.name(),
+            Self::Plain => "PLAIN",
+        }
+    }
+
+    /// Whether it binds the channel.
+    pub(super) const fn binds(&self) -> bool {
+        matches!(self, Self::Scram(mechanism) if mechanism.plus)
+    }
+}
 
 /// A client's first message, until its user is looked up.
 #[derive(Debug)]
@@ -20,6 +47,16 @@ pub(super) struct Begun {
 }
 
 impl ClientStream {
+    /// What this client may use, the best first.
+    pub(super) fn offers(&self) -> Vec<Offer> {
+        let scram = Mechanism::ALL.into_iter();
+        let scram = scram.filter(|mechanism| self.channel.is_some() || !mechanism.plus);
+        let external = (!self.certified.is_empty()).then_some(Offer::External);
+        let plain = self.server.plain.then_some(Offer::Plain);
+        let offers = external.into_iter().chain(scram.map(Offer::Scram));
+        offers.chain(plain).collect()
+    }
+
     /// `<auth/>`
     pub(super) fn authenticate(
         &mut self,
@@ -33,8 +70,8 @@ impl ClientStream {
             return self.failure("malformed-request", out);
         }
         let name = element.attribute("mechanism").unwrap_or_default();
-        let offered = |mechanism: &Mechanism| !mechanism.plus || self.channel.is_some();
-        let Some(mechanism) = Mechanism::from_name(&name).filter(offered) else {
+        let mut offers = self.offers().into_iter();
+        let Some(mechanism) = offers.find(|offer| offer.name() == name) else {
             return self.failure("invalid-mechanism", out);
         };
         let text = element.text();
@@ -48,7 +85,7 @@ impl ClientStream {
     /// The first message of a client that sent none with `<auth/>`.
     pub(super) fn first_response(
         &mut self,
-        mechanism: Mechanism,
+        mechanism: Offer,
         element: &Element,
         out: &mut Vec<Action>,
     ) -> Result<State, StreamError> {
@@ -60,27 +97,91 @@ impl ClientStream {
 
     fn begin(
         &mut self,
-        mechanism: Mechanism,
+        mechanism: Offer,
         text: &str,
         out: &mut Vec<Action>,
     ) -> Result<State, StreamError> {
-        let Ok(bytes) = BASE64_STANDARD.decode(text.trim()) else {
+        let text = text.trim();
+        // A message without content (RFC 6120, 6.4.2).
+        let decoded = match text {
+            "=" => Ok(Vec::new()),
+            text => BASE64_STANDARD.decode(text),
+        };
+        let Ok(bytes) = decoded else {
             return self.failure("incorrect-encoding", out);
         };
-        let Ok(first) = ClientFirst::parse(&bytes) else {
-            return self.failure("malformed-request", out);
-        };
-        // No such name can exist.
-        let Ok(user) = Jid::localpart(&first.name).map(std::borrow::Cow::into_owned) else {
-            return self.failure("not-authorized", out);
-        };
+        match mechanism {
+            Offer::Scram(mechanism) => self.scram(mechanism, &bytes, out),
+            Offer::Plain => self.plain(bytes, out),
+            Offer::External => self.external(&bytes, out),
+        }
+    }
+
+    /// Who a client says to be, normalised.
+    ///
+    /// # Errors
+    /// The condition of the failure: no such name can exist, or it wants to act as somebody else.
+    fn user(&self, name: &str, authzid: Option<&str>) -> Result<String, &'static str> {
+        let user = Jid::localpart(name).map_err(|_| "not-authorized")?;
         // A client acts as itself or not at all (RFC 6120, 6.3.8).
         let own = format!("{user}@{}", self.server.domain);
-        let acts_as_itself =
-            |authzid: &String| Jid::parse(authzid).is_ok_and(|authzid| authzid.as_str() == own);
-        if !first.authzid.as_ref().is_none_or(acts_as_itself) {
-            return self.failure("invalid-authzid", out);
+        let itself =
+            |authzid: &str| Jid::parse(authzid).is_ok_and(|authzid| authzid.as_str() == own);
+        match authzid.is_none_or(itself) {
+            true => Ok(user.into_owned()),
+            false => Err("invalid-authzid"),
         }
+    }
+
+    /// The password itself.
+    fn plain(&mut self, message: Vec<u8>, out: &mut Vec<Action>) -> Result<State, StreamError> {
+        let Some((authzid, name, password)) = plain(message) else {
+            return self.failure("malformed-request", out);
+        };
+        let authzid = Some(authzid.as_str()).filter(|authzid| !authzid.is_empty());
+        match self.user(&name, authzid) {
+            Ok(user) => {
+                let tried = user.clone();
+                out.push(Action::Try {
+                    user: tried,
+                    password,
+                });
+                Ok(State::Trying { user })
+            }
+            Err(condition) => self.failure(condition, out),
+        }
+    }
+
+    /// The certificate; the message is whom the client wants to act as, needed only where the certificate names several.
+    fn external(&mut self, message: &[u8], out: &mut Vec<Action>) -> Result<State, StreamError> {
+        let authzid = str::from_utf8(message).unwrap_or("@");
+        let user = match (authzid, self.certified.as_slice()) {
+            ("", [only]) => Some(only.clone()),
+            _ => {
+                let of = |user: &&String| self.user(user, Some(authzid)).is_ok();
+                self.certified.iter().find(of).cloned()
+            }
+        };
+        let Some(user) = user else {
+            return self.failure("invalid-authzid", out);
+        };
+        out.push(Action::Lookup { user: user.clone() });
+        Ok(State::Certified { user })
+    }
+
+    fn scram(
+        &mut self,
+        mechanism: Mechanism,
+        message: &[u8],
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
+        let Ok(first) = ClientFirst::parse(message) else {
+            return self.failure("malformed-request", out);
+        };
+        let user = match self.user(&first.name, first.authzid.as_deref()) {
+            Ok(user) => user,
+            Err(condition) => return self.failure(condition, out),
+        };
         out.push(Action::Lookup { user: user.clone() });
         Ok(State::Looking(Box::new(Begun {
             mechanism,
@@ -131,30 +232,37 @@ impl ClientStream {
         let Ok(bytes) = BASE64_STANDARD.decode(text.trim()) else {
             return self.failure("incorrect-encoding", out);
         };
-        match (exchange.finish(&bytes), generation) {
-            (Ok(proof), Some(generation)) => {
-                out.push(Action::Judged {
-                    user: user.clone(),
-                    proved: true,
-                });
-                out.push(Action::Write(message("success", &proof)));
-                out.push(Action::Restart);
-                let user = User {
-                    name: user,
-                    generation,
-                    lang: None,
-                };
-                Ok(State::AwaitRestart { user })
-            }
-            (Err(ScramError::Malformed), _) => self.failure("malformed-request", out),
-            (Ok(_) | Err(ScramError::Binding | ScramError::NotAuthorized), _) => {
-                out.push(Action::Judged {
-                    user,
-                    proved: false,
-                });
-                self.failure("not-authorized", out)
-            }
+        match exchange.finish(&bytes) {
+            Ok(proof) => self.judge(user, generation, &proof, out),
+            Err(ScramError::Malformed) => self.failure("malformed-request", out),
+            Err(ScramError::Binding | ScramError::NotAuthorized) => self.judge(user, None, "", out),
         }
+    }
+
+    /// The client proved to be this user, whose credentials are of this generation, or it did not. `proof` is what proves the
+    /// server.
+    pub(super) fn judge(
+        &mut self,
+        user: String,
+        generation: Option<u32>,
+        proof: &str,
+        out: &mut Vec<Action>,
+    ) -> Result<State, StreamError> {
+        out.push(Action::Judged {
+            user: user.clone(),
+            proved: generation.is_some(),
+        });
+        let Some(generation) = generation else {
+            return self.failure("not-authorized", out);
+        };
+        out.push(Action::Write(message("success", proof)));
+        out.push(Action::Restart);
+        let user = User {
+            name: user,
+            generation,
+            lang: None,
+        };
+        Ok(State::AwaitRestart { user })
     }
 
     /// The client may try again, a few times.
@@ -170,6 +278,20 @@ impl ClientStream {
         }
         Ok(State::AwaitAuth)
     }
+}
+
+/// The most bytes of a message of PLAIN: three parts of at most 1023 bytes and some.
+const MAX_PLAIN: usize = 4096;
+
+/// Whom to act as, name and password of a message of PLAIN (RFC 4616, 2).
+fn plain(message: Vec<u8>) -> Option<(String, String, Password)> {
+    let message = Zeroizing::new(message);
+    let text = str::from_utf8(&message).ok()?;
+    let (authzid, rest) = text.split_once('\0')?;
+    let (name, password) = rest.split_once('\0')?;
+    let well = text.len() <= MAX_PLAIN && !password.is_empty() && !password.contains('\0');
+    let password = Password::new(password.to_owned());
+    well.then(|| (authzid.to_owned(), name.to_owned(), password))
 }
 
 /// The text of a `<response/>`; `None` for `<abort/>`.

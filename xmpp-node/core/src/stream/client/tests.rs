@@ -12,27 +12,34 @@ use crate::scram::{Credentials, MIN_ITERATIONS, Mechanism};
 use crate::stream::Found;
 
 const DOMAIN: &str = "example.test";
-const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.test' version='1.0'>";
+pub(super) const HEADER: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='example.test' version='1.0'>";
 const CHANNEL: &[u8] = b"exported";
 
 /// One stream under test, with the users `juliet` (generation 3) and nobody else.
-struct Run {
+pub(super) struct Run {
     framer: Framer,
     machine: ClientStream,
     channel: bool,
 }
 
 impl Run {
-    fn new(channel: bool) -> Self {
+    pub(super) fn new(channel: bool) -> Self {
+        Self::offering(channel, false, &[])
+    }
+
+    /// One with these addresses in its certificate.
+    pub(super) fn offering(channel: bool, plain: bool, certified: &[&str]) -> Self {
         let server = Server {
             domain: DOMAIN.to_owned(),
             resume_seconds: 30,
             max_stanza_bytes: 12_345,
+            plain,
         };
         let bound = channel.then(|| CHANNEL.to_vec());
+        let certified: Vec<_> = certified.iter().flat_map(|jid| Jid::parse(jid)).collect();
         Self {
             framer: Framer::new(Limits::default()),
-            machine: ClientStream::new(server, [7; 32], bound),
+            machine: ClientStream::new(server, [7; 32], bound, &certified),
             channel,
         }
     }
@@ -57,7 +64,7 @@ impl Run {
     }
 
     /// What must be done with these bytes: what is written stands as it is, everything else in brackets.
-    fn send(&mut self, text: &str) -> String {
+    pub(super) fn send(&mut self, text: &str) -> String {
         self.framer.buffer().extend_from_slice(text.as_bytes());
         let mut out = String::new();
         loop {
@@ -94,6 +101,10 @@ impl Run {
                         generation: known.then_some(3),
                     };
                     out += &self.input(Input::Credentials(Box::new(found)));
+                }
+                Action::Try { user, password } => {
+                    let right = user == "juliet" && password.expose() == "secret";
+                    out += &self.input(Input::Tried(right.then_some(3)));
                 }
                 Action::Submit { stanza, to, reject } => {
                     let text = stanza.to_routed();

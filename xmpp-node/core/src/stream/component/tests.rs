@@ -29,6 +29,7 @@ impl Run {
             domain: "example.test".to_owned(),
             resume_seconds: 30,
             max_stanza_bytes: 262_144,
+            plain: false,
         };
         Self {
             framer: Framer::new(Limits::default()),
@@ -123,6 +124,7 @@ fn shown(action: &Action) -> String {
             format!("= submit to '{to}'{reject} {text}")
         }
         Action::Lookup { .. }
+        | Action::Try { .. }
         | Action::Judged { .. }
         | Action::Restart
         | Action::BindResource { .. }
