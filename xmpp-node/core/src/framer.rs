@@ -82,6 +82,8 @@ pub struct Framer {
 enum Stage {
     /// Before the first byte.
     Beginning,
+    /// As that, of a stream that restarts: white space still belongs to the one before.
+    Again,
     /// Before the header.
     Prolog,
     /// After the header.
@@ -135,11 +137,12 @@ impl Framer {
         self.buffer.is_empty()
     }
 
-    /// Expects a new header: the stream restarts (RFC 6120, 4.3.3). Bytes already received stay.
+    /// Expects a new header: the stream restarts (RFC 6120, 4.3.3). Bytes already received stay; white space before the
+    /// header ends what came before, as some clients end every line.
     pub fn reset(&mut self) {
         self.scanner = Scanner::default();
         self.checker.enter(Header::default());
-        self.stage = Stage::Beginning;
+        self.stage = Stage::Again;
     }
 
     fn advance(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -152,7 +155,7 @@ impl Framer {
                 self.skip_between()?;
             }
             let place = match self.checker.depth() {
-                0 if self.stage == Stage::Beginning => Place::Beginning,
+                0 if matches!(self.stage, Stage::Beginning | Stage::Again) => Place::Beginning,
                 0 => Place::Between,
                 _ => Place::Inside,
             };
@@ -184,12 +187,14 @@ impl Framer {
         }
         match (self.buffer.first(), self.stage) {
             (None, _) => Ok(()),
-            (Some(b'<'), Stage::Beginning | Stage::Prolog | Stage::Open) => Ok(()),
+            (Some(b'<'), Stage::Beginning | Stage::Again | Stage::Prolog | Stage::Open) => Ok(()),
             (Some(b'<'), _) => Err(FrameError::NotWellFormed(
                 "something follows the end of the stream",
             )),
             // How UTF-16 and UTF-32 begin, with a byte order mark or without.
-            (Some(0xfe | 0xff | 0), Stage::Beginning) => Err(FrameError::UnsupportedEncoding),
+            (Some(0xfe | 0xff | 0), Stage::Beginning | Stage::Again) => {
+                Err(FrameError::UnsupportedEncoding)
+            }
             (Some(_), Stage::Open) => Err(FrameError::BadFormat),
             (Some(_), _) => Err(FrameError::NotWellFormed("text outside of the stream")),
         }
@@ -265,14 +270,14 @@ impl Framer {
 
     fn limit(&self) -> usize {
         match self.stage {
-            Stage::Beginning | Stage::Prolog => self.limits.max_header_bytes,
+            Stage::Beginning | Stage::Again | Stage::Prolog => self.limits.max_header_bytes,
             Stage::Open | Stage::Ending | Stage::Ended => self.limits.max_stanza_bytes,
         }
     }
 
     fn too_long(&self) -> FrameError {
         FrameError::LimitExceeded(match self.stage {
-            Stage::Beginning | Stage::Prolog => "stream header is too long",
+            Stage::Beginning | Stage::Again | Stage::Prolog => "stream header is too long",
             Stage::Open | Stage::Ending | Stage::Ended => "stanza is too long",
         })
     }
