@@ -178,15 +178,19 @@ impl Serving {
                 } else {
                     Mode::Plain
                 };
+                let mut confirmation = Confirmation::new(mode, session.queue.confirmed())
+                    .with_silence(context.limits.barrier)
+                    .with_base(counted.written);
+                if mode == Mode::Plain && name.local().is_some() {
+                    confirmation = confirmation.with_patience(start.elapsed());
+                }
                 let bound = Bound {
                     session: asked.session,
                     address: escape(name.as_str()).into_owned(),
                     name: name.clone(),
                     stream: asked.request,
                     signal: Arc::clone(&asked.signal),
-                    confirmation: Confirmation::new(mode, session.queue.confirmed())
-                        .with_silence(context.limits.barrier)
-                        .with_base(counted.written),
+                    confirmation,
                     window: Window::new(taken),
                     pace: Pace::new(limits, Instant::now()),
                     waits_until: None,

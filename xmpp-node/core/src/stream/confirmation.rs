@@ -1,7 +1,8 @@
 //! How a stream learns what its peer has: by `<r/>` and `<a/>` (XEP-0198), or, from a plain component or client, by an
 //! XEP-0199 ping of ours, whose reply (result or error) proves that everything written before it was read.
 //!
-//! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before. A plain component
+//! At most one question is outstanding. The next is asked after 64 stanzas, or 50 ms after the one before; a plain client
+//! is asked after a second ([`Confirmation::with_patience`]). A plain component
 //! that answers nothing for 10 s (see [`Confirmation::with_silence`]) after its socket took the question is treated as
 //! unconfirmed: delivery then counts when written, until it answers after all. Whoever does not even read, so that the socket
 //! takes no more, is not: its queue waits, and fills.
@@ -14,6 +15,8 @@ use crate::ns;
 const STANZAS_PER_QUESTION: u64 = 64;
 /// The least time between two questions when fewer wait.
 const QUESTION_INTERVAL: Duration = Duration::from_millis(50);
+/// As that, for plain clients.
+const CLIENT_INTERVAL: Duration = Duration::from_secs(1);
 /// A plain component that is silent for so long is not asked for proof any more, by default.
 const SILENCE: Duration = Duration::from_secs(10);
 /// What the id of every ping of ours begins with.
@@ -58,6 +61,7 @@ pub struct Confirmation {
     questions: u64,
     unconfirmed: bool,
     silence: Duration,
+    interval: Duration,
 }
 
 impl Confirmation {
@@ -74,6 +78,7 @@ impl Confirmation {
             questions: 0,
             unconfirmed: false,
             silence: SILENCE,
+            interval: QUESTION_INTERVAL,
         }
     }
 
@@ -81,6 +86,17 @@ impl Confirmation {
     #[must_use]
     pub fn with_silence(self, silence: Duration) -> Self {
         Self { silence, ..self }
+    }
+
+    /// The same for a client, which gets little and may be about to enable XEP-0198, to leave, or not to know pings: it is asked a
+    /// second after `now` or after the question before.
+    #[must_use]
+    pub fn with_patience(self, now: Duration) -> Self {
+        Self {
+            interval: CLIENT_INTERVAL,
+            asked: Some(now),
+            ..self
+        }
     }
 
     /// The same where the peer's counter was 0 at position `base` of the queue, not at its beginning.
@@ -92,6 +108,7 @@ impl Confirmation {
     /// The peer counts what is written from now on (XEP-0198, 3).
     pub fn manage(&mut self) {
         self.mode = Mode::Managed;
+        self.interval = QUESTION_INTERVAL;
         self.base = self.written;
         self.outstanding = None;
         self.unconfirmed = false;
@@ -130,9 +147,7 @@ impl Confirmation {
     /// Appends a question if one is due, to be written after what [`Self::wrote`] told of. [`Self::sent`] is to follow.
     pub fn ask(&mut self, now: Duration, server: &str, peer: &str, out: &mut impl Extend<u8>) {
         let waiting = self.written - self.confirmed;
-        let due = self
-            .asked
-            .is_none_or(|asked| now >= asked + QUESTION_INTERVAL);
+        let due = self.asked.is_none_or(|asked| now >= asked + self.interval);
         if self.outstanding.is_some() || (waiting < STANZAS_PER_QUESTION && !(due && waiting > 0)) {
             return;
         }
@@ -182,7 +197,7 @@ impl Confirmation {
                 .sent
                 .filter(|_| self.mode == Mode::Plain && !self.unconfirmed)
                 .map(|sent| sent + self.silence),
-            (None, Some(asked)) if self.written > self.confirmed => Some(asked + QUESTION_INTERVAL),
+            (None, Some(asked)) if self.written > self.confirmed => Some(asked + self.interval),
             _ => None,
         }
     }

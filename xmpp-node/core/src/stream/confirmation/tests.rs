@@ -238,3 +238,29 @@ fn a_resumed_stream_counts_from_where_the_session_began_to() {
     assert_eq!(confirmation.acknowledged(3), Err(2));
     assert_eq!(confirmation.acknowledged(1), Ok(Some(6)));
 }
+
+#[test]
+fn a_plain_client_is_asked_after_a_second_and_as_others_once_it_counts() {
+    let second = Duration::from_secs(1);
+    let mut client = Confirmation::new(Mode::Plain, 0).with_patience(Duration::ZERO);
+    client.wrote(1);
+    let mut out = Vec::new();
+    client.ask(second / 2, "example.test", "juliet", &mut out);
+    assert!(out.is_empty());
+    assert_eq!(client.next_tick(), Some(second));
+    client.ask(second, "example.test", "juliet", &mut out);
+    assert!(!out.is_empty());
+
+    let mut busy = Confirmation::new(Mode::Plain, 0).with_patience(Duration::ZERO);
+    busy.wrote(STANZAS_PER_QUESTION);
+    let mut out = Vec::new();
+    busy.ask(Duration::ZERO, "example.test", "juliet", &mut out);
+    assert!(!out.is_empty(), "much is worth a question at once");
+
+    let mut managed = Confirmation::new(Mode::Plain, 0).with_patience(Duration::ZERO);
+    managed.manage();
+    managed.wrote(1);
+    let mut out = Vec::new();
+    managed.ask(second / 10, "example.test", "juliet", &mut out);
+    assert!(!out.is_empty());
+}
