@@ -3,6 +3,7 @@
 //! ```text
 //! _xmpp-component._tcp.example.test.      86400 IN SRV 0 0 5223 xmpp1.example.test.     one a node
 //! _xmpp-client._tcp.example.test.         86400 IN SRV 10 50 5222 xmpp1.example.test.   one a node
+//! _xmpps-client._tcp.example.test.        86400 IN SRV 10 50 5221 xmpp1.example.test.   one a node (XEP-0368)
 //! xmpp1.example.test.                     86400 IN A 127.0.0.1                          one a node
 //! _xmpp-component._tcp.cb1.example.test.  86400 IN SRV 0 0 5223 xmpp1.example.test.     home of cb1
 //! _xmpp-component._tcp.cb1.example.test.  86400 IN SRV 1 0 5223 xmpp2.example.test.     all other nodes
@@ -88,6 +89,8 @@ fn records(sites: &[Site], bridges: &[String], ports: &Ports) -> Result<Vec<Reco
         srv(&component, 0, 0, ports.component, site)?;
         let client = format!("_xmpp-client._tcp.{DOMAIN}");
         srv(&client, 10, 50, ports.client, site)?;
+        let direct = format!("_xmpps-client._tcp.{DOMAIN}");
+        srv(&direct, 10, 50, ports.client_direct, site)?;
     }
     for (number, bridge) in bridges.iter().enumerate() {
         for (index, site) in sites.iter().enumerate() {
@@ -183,13 +186,12 @@ mod tests {
     #[tokio::test]
     async fn clients_have_records_of_their_own() {
         let dns = served().await;
-        let owner = format!("_xmpp-client._tcp.{DOMAIN}");
-        let found = asked(&dns, Some(owner)).await.expect("records");
-        assert_eq!(found.len(), 3);
-        assert!(
-            found.iter().all(|line| line.ends_with(":5222")),
-            "{found:?}"
-        );
+        for (service, port) in [("xmpp-client", ":5222"), ("xmpps-client", ":5221")] {
+            let owner = format!("_{service}._tcp.{DOMAIN}");
+            let found = asked(&dns, Some(owner)).await.expect("records");
+            assert_eq!(found.len(), 3);
+            assert!(found.iter().all(|line| line.ends_with(port)), "{found:?}");
+        }
     }
 
     #[tokio::test]
