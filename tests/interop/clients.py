@@ -1,8 +1,10 @@
 """A client by slixmpp, which nobody here wrote, at one node after another."""
 
 import asyncio
+import re
 
 from slixmpp import ClientXMPP
+from slixmpp.xmlstream.xmlstream import NotConnectedError
 
 from cluster import CEILING
 
@@ -10,13 +12,17 @@ PLUGINS = ("xep_0030", "xep_0092", "xep_0115", "xep_0199", "xep_0203", "xep_0359
 
 
 class Client(ClientXMPP):
-    """Keeps what it receives. `sessions` counts binds, `resumptions` sessions that it got back."""
+    """Keeps what it receives. `sessions` counts binds, `resumptions` sessions that it got back.
+
+    slixmpp drops what its queue comes to between the end of a stream and the word of it: `forgotten` has the bodies.
+    """
 
     def __init__(self, cluster, jid, password, node, managed=True, mechanism=None, direct=False, priority=0):
         super().__init__(jid, password, sasl_mech=mechanism)
         self.cluster, self.direct, self.priority = cluster, direct, priority
         self.servers = [node] + [other for other in cluster.nodes if other.name != node.name]
         self.received, self.sessions, self.resumptions = [], 0, 0
+        self.forgotten = set()
         self.ready = asyncio.Event()
         self.closing = False
         self.ca_certs = cluster.ca
@@ -57,6 +63,14 @@ class Client(ClientXMPP):
     def _resumed(self, _):
         self.resumptions += 1
         self.ready.set()
+
+    def send_raw(self, data):
+        try:
+            super().send_raw(data)
+        except NotConnectedError:
+            text = data.decode() if isinstance(data, bytes) else data
+            self.forgotten.update(re.findall("<body>(.*?)</body>", text))
+            raise
 
     def _lost(self, _):
         self.ready.clear()

@@ -9,6 +9,8 @@ import pytest
 
 from cluster import CEILING, eventually
 
+pytestmark = pytest.mark.judge("aioxmpp")
+
 PASSWORD = "correct horse"
 
 

@@ -8,6 +8,8 @@ from clients import Client
 from cluster import eventually
 from components import Component, heard
 
+pytestmark = pytest.mark.judge("slixmpp")
+
 PASSWORD = "correct horse"
 
 
@@ -131,11 +133,13 @@ async def test_a_session_is_resumed_on_another_node_after_its_own_was_killed(clu
     await asyncio.wait_for(client.ready.wait(), 20)
     numbers = [str(number) for number in range(count)]
     await eventually(lambda: client.bodies == numbers, "the client hears each once, in order", within=20)
-    await heard(component, len(sent), within=20)
+    kept = [body for body in sent if body not in client.forgotten]
+    await heard(component, len(kept), within=20)
     assert (client.sessions, client.resumptions > 0) == (1, True)
     assert component.errors == []
     # slixmpp repeats what was not acknowledged behind what it queued meanwhile, so the order is its own.
-    assert sorted((body for _, _, body, _ in component.messages), key=int) == sent
+    bodies = [body for _, _, body, _ in component.messages]
+    assert len(set(bodies)) == len(bodies) and set(kept) <= set(bodies) <= set(sent)
     await cluster.whole()
     ledger = await eventually(cluster.ledger, "one ledger")
     assert ledger["unaccounted"] == 0

@@ -20,7 +20,7 @@ import pytest
 from cluster import eventually
 from components import Component
 
-pytestmark = pytest.mark.harms
+pytestmark = [pytest.mark.harms, pytest.mark.judge("slixmpp")]
 
 #: Numbers that each sender sends to each other one, one each interval.
 COUNT = 300

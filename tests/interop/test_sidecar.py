@@ -16,6 +16,7 @@ from cluster import CEILING, eventually
 from components import Component
 
 pytestmark = [
+    pytest.mark.judge("biboumi"),
     pytest.mark.harms,
     pytest.mark.skipif(shutil.which("biboumi") is None, reason="biboumi is not installed"),
 ]

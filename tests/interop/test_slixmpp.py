@@ -8,6 +8,8 @@ from slixmpp.exceptions import IqError
 from cluster import eventually
 from components import Component, heard
 
+pytestmark = pytest.mark.judge("slixmpp")
+
 
 async def pair(cluster, **options):
     _, (one, two) = await cluster.whole()

@@ -58,6 +58,7 @@ async def test_nothing_but_tls_is_granted(cluster):
         writer.close()
 
 
+@pytest.mark.judge("testssl.sh")
 def test_testssl_finds_no_fault(cluster, tmp_path):
     testssl = shutil.which("testssl") or pytest.skip("testssl.sh is missing: apt-get install testssl.sh")
     found = tmp_path / "found.json"
