@@ -15,6 +15,10 @@ from cases import CASES
 from wire import Component, Peer, Server, Unexpected
 
 
+#: Seconds of silence after which nothing waits any more.
+QUIET = 0.15
+
+
 def component(text):
     name, _, secret = text.partition("=")
     return Component(name, secret)
@@ -29,12 +33,28 @@ def judged(server):
             outcome = None
         except (Unexpected, OSError) as fault:
             outcome = str(fault) or type(fault).__name__
-        for peer in Peer.opened:
-            peer.send("</stream:stream>")
-            peer.close()
-        Peer.opened.clear()
+        end_all()
+        drain(server)
         found.append({"case": name, "clause": clause, "level": level, "fault": outcome})
     return found
+
+
+def end_all():
+    for peer in Peer.opened:
+        peer.end()
+    Peer.opened.clear()
+
+
+def drain(server):
+    """Takes what still waits for the two names, which a server may keep for their next streams."""
+    for one in (server.one, server.two):
+        try:
+            peer = server.bound(one)
+            while True:
+                peer.element(QUIET)
+        except (Unexpected, OSError):
+            pass
+        end_all()
 
 
 def main():

@@ -148,6 +148,16 @@ class Peer:
             raise
         raise Unexpected(f"an answer: {show(element)}")
 
+    def end(self):
+        """Ends the stream, and waits a little for the server to know it."""
+        self.send("</stream:stream>")
+        try:
+            while self.next(1.0)[0] not in ("close", "eof"):
+                pass
+        except (Unexpected, OSError):
+            pass  # a case may have closed it
+        self.close()
+
     def close(self):
         self.socket.close()
 

@@ -24,7 +24,7 @@ from judges import Table  # noqa: E402
 from stream import Stream  # noqa: E402
 
 #: Ceiling of one test, seconds.
-TEST_CEILING = 90
+TEST_CEILING = 120
 #: How far from the usual ports the demo of these tests is at least, so that another may run beside it.
 PORT_OFFSET = int(os.environ.get("XMPP_INTEROP_PORT_OFFSET", "20000"))
 
