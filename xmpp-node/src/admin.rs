@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use xmpp_node_api::admin::{AdminError, Request, Response};
 
 use self::http::{Caller, Plain};
+pub use self::routes::parse;
 use crate::tls::Tls;
 
 /// What fulfils requests: the rest of the node.

@@ -119,6 +119,15 @@ async fn read(name: &str, body: Body) -> Result<Request, AdminError> {
                 "the body cannot be read, or is larger than {MAX_BODY_BYTES} bytes"
             ))
         })?;
+    parse(name, &body)
+}
+
+/// The request of a known name with this body.
+///
+/// # Errors
+/// [`ErrorCode::Invalid`], naming the field that is at fault.
+pub fn parse(name: &str, body: &[u8]) -> Result<Request, AdminError> {
+    let invalid = |message: String| AdminError::new(ErrorCode::Invalid, message);
     let fields = match body.trim_ascii() {
         b"" => b"{}",
         text => text,

@@ -221,6 +221,20 @@ impl Decoder {
     }
 }
 
+/// How many whole frames these bytes begin with, as from a peer that is known.
+///
+/// # Errors
+/// All variants of [`FrameError`].
+pub fn count_frames(bytes: &[u8]) -> Result<usize, FrameError> {
+    let mut decoder = Decoder::new(MAX_BODY_BYTES);
+    decoder.buffer().extend_from_slice(bytes);
+    let mut frames = 0;
+    while decoder.next_frame()?.is_some() {
+        frames += 1;
+    }
+    Ok(frames)
+}
+
 /// The length field.
 const LENGTH: usize = 4;
 

@@ -65,7 +65,7 @@ use server::{Refusals, Server};
 
 pub use connection::{CLOSE_TIMEOUT, PAUSE_READING_BYTES};
 pub use event::{Direction, DownReason, LinkEvent, LinkState, PeerStatus};
-pub use frame::{FrameError, MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_HELLO_BYTES};
+pub use frame::{FrameError, MAX_BODY_BYTES, MAX_FRAME_BYTES, MAX_HELLO_BYTES, count_frames};
 pub use handshake::DialError;
 pub use hello::{Hello, PROTOCOL_VERSION, Refusal};
 pub use identity::PeerTls;
