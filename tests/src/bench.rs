@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use crate::crowd;
 use crate::lab::Lab;
 use crate::load::{Load, Measured, Mode, run as drive};
 use crate::measure::{cpu, load_average, resident};
@@ -27,6 +28,10 @@ pub struct Plan {
     pub pairs: u8,
     /// Bytes of a message.
     pub bytes: usize,
+    /// Idle clients on one node; 0: not measured.
+    pub clients: usize,
+    /// Clients whose node is killed; 0: not measured.
+    pub returning: usize,
 }
 
 /// All figures.
@@ -42,6 +47,10 @@ pub struct Report {
     pub idle: Vec<Idle>,
     /// Each mode on each size of cluster.
     pub runs: Vec<Figures>,
+    /// What idle clients cost.
+    pub crowd: Option<crowd::Idle>,
+    /// How clients come back from a killed node.
+    pub returned: Option<crowd::Return>,
     /// Which aims are met; only those that were measured.
     pub aims: Vec<Aim>,
 }
@@ -116,6 +125,30 @@ impl Findings for Report {
                 idle.nodes
             ));
         }
+        if let Some(crowd) = &self.crowd {
+            let crowd::Idle {
+                clients,
+                kib_each,
+                tls_ms,
+                login_ms,
+            } = crowd;
+            text.push_str(&format!(
+                "{clients} idle clients on one node: {kib_each:.1} KiB each; CPU {tls_ms:.2} ms for TLS, {login_ms:.2} ms for a login\n"
+            ));
+        }
+        if let Some(returned) = &self.returned {
+            let crowd::Return {
+                clients,
+                p50_ms,
+                max_ms,
+                sent,
+                wrong,
+            } = returned;
+            text.push_str(&format!(
+                "{clients} clients of a killed node had their sessions back after {p50_ms:.0} ms (p50), {max_ms:.0} ms (max); \
+                 {sent} messages to them meanwhile, {wrong} clients missed some\n"
+            ));
+        }
         text.push('\n');
         text.push_str(&aims(&self.aims));
         text
@@ -129,7 +162,14 @@ impl Findings for Report {
                 run.nodes, run.mode, run.measured.disorder, run.measured.lost
             )
         };
-        self.runs.iter().filter(broken).map(complain).collect()
+        let mut complaints: Vec<_> = self.runs.iter().filter(broken).map(complain).collect();
+        let wrong = self.returned.as_ref().map_or(0, |returned| returned.wrong);
+        if wrong > 0 {
+            complaints.push(format!(
+                "{wrong} clients lost messages, or had some twice or out of order"
+            ));
+        }
+        complaints
     }
 }
 
@@ -152,6 +192,17 @@ impl Report {
         if let Some(most) = self.idle.iter().map(|idle| idle.resident_bytes).max() {
             aims.push(Aim::new("RSS MiB of a fresh node", mebibytes(most), 40.0));
         }
+        if let Some(crowd) = &self.crowd {
+            aims.push(Aim::new("RSS KiB an idle client", crowd.kib_each, 20.0));
+            aims.push(Aim::new("CPU ms a login beside TLS", crowd.login_ms, 1.0));
+        }
+        if let Some(returned) = &self.returned {
+            aims.push(Aim::new(
+                "ms until all sessions are back",
+                returned.max_ms,
+                2000.0,
+            ));
+        }
         self.aims = aims;
     }
 }
@@ -167,6 +218,8 @@ pub async fn run(plan: &Plan, mut say: impl FnMut(&str)) -> Result<Report> {
         cores: std::thread::available_parallelism().map_or(1, Into::into),
         idle: Vec::new(),
         runs: Vec::new(),
+        crowd: None,
+        returned: None,
         aims: Vec::new(),
     };
     for &nodes in &plan.nodes {
@@ -186,9 +239,26 @@ pub async fn run(plan: &Plan, mut say: impl FnMut(&str)) -> Result<Report> {
         }
         lab.agree(|status| status.ledger.queued == 0).await?;
     }
+    if plan.clients > 0 {
+        let clients = plan.clients;
+        say(&format!("one node, {clients} clients"));
+        let lab = Lab::of(1, &[], move |config| crowd::room(config, clients)).await?;
+        report.crowd = Some(crowd::idle(&lab, clients).await?);
+    }
+    if plan.returning > 0 {
+        let clients = plan.returning;
+        say(&format!(
+            "three nodes, {clients} clients of one that is killed"
+        ));
+        let lab = Lab::of(3, &[], move |config| crowd::room(config, clients)).await?;
+        report.returned = Some(crowd::back(&lab, clients, MESSAGES).await?);
+    }
     report.judge();
     Ok(report)
 }
+
+/// Messages to each client whose node is killed.
+const MESSAGES: usize = 50;
 
 async fn measure(lab: &Lab, plan: &Plan, mode: Mode, names: &[&str]) -> Result<Figures> {
     let config = |name| lab.cluster.bridge_config(name);

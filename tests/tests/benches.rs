@@ -22,7 +22,8 @@ fn list<'a>(report: &'a Value, name: &str) -> Result<&'a Vec<Value>> {
 #[test]
 fn every_mode_is_measured_on_every_cluster_and_nothing_is_lost() -> Result<()> {
     // A disk that others keep busy may hold everything up for a second.
-    let words = "--for 3s --mode window:64 --mode rate:500 --pairs 2 -o json";
+    let words =
+        "--for 3s --mode window:64 --mode rate:500 --pairs 2 --clients 300 --returning 50 -o json";
     let arguments: Vec<&str> = words.split(' ').collect();
     let report = report(env!("CARGO_BIN_EXE_xmpp-bench"), &arguments)?;
     let runs = list(&report, "runs")?;
@@ -48,6 +49,9 @@ fn every_mode_is_measured_on_every_cluster_and_nothing_is_lost() -> Result<()> {
         let quantiles = ["p50_us", "p99_us", "p999_us"].map(|name| run[name].as_u64());
         ensure!(quantiles.is_sorted(), "{run}");
     }
+    ensure!(report["crowd"]["login_ms"].as_f64() > Some(0.0), "{report}");
+    ensure!(report["returned"]["sent"] == 2500, "{report}");
+    ensure!(report["returned"]["wrong"] == 0, "{report}");
     for idle in list(&report, "idle")? {
         ensure!(idle["resident_bytes"].as_u64() > Some(0), "{idle}");
     }

@@ -79,14 +79,20 @@ pub async fn accept(listener: TcpListener, port: Port, shared: Shared, stop: Can
         else {
             continue;
         };
-        let (port, context) = (port.clone(), Arc::clone(&shared.context));
-        shared.tasks.spawn(async move {
-            if let Err(error) = prepare(&socket) {
-                debug!(%address, %error, "socket options");
-            }
-            run(socket, address, port, context, unproved, prove_by).await;
-            drop(place);
-        });
+        if let Err(error) = prepare(&socket) {
+            debug!(%address, %error, "socket options");
+        }
+        let newcomer = Newcomer {
+            address,
+            context: Arc::clone(&shared.context),
+            place,
+            unproved,
+            prove_by,
+        };
+        let (port, tasks) = (port.clone(), shared.tasks.clone());
+        shared
+            .tasks
+            .spawn(async move { secure(newcomer, socket, &port, &tasks).await });
     }
 }
 
@@ -112,17 +118,31 @@ async fn admit(
     }
 }
 
-async fn run(
-    mut socket: TcpStream,
+/// A connection that was accepted.
+struct Newcomer {
     address: SocketAddr,
-    port: Port,
     context: Arc<StreamContext>,
+    place: Place,
     unproved: Unproved,
     prove_by: Instant,
-) {
-    let acceptor = match &port {
+}
+
+/// Does the TLS handshake. What comes after it is a task of its own, so a stream does not keep the room that a handshake needs.
+async fn secure(newcomer: Newcomer, mut socket: TcpStream, port: &Port, tasks: &TaskTracker) {
+    let Newcomer {
+        address,
+        context,
+        place,
+        unproved,
+        prove_by,
+    } = newcomer;
+    let acceptor = match port {
         Port::Component(None) => {
-            return connection::serve_component(socket, None, context, unproved, prove_by).await;
+            tasks.spawn(async move {
+                connection::serve_component(socket, None, context, unproved, prove_by).await;
+                drop(place);
+            });
+            return;
         }
         Port::Component(Some(acceptor)) | Port::Client(acceptor) | Port::StartTls(acceptor) => {
             acceptor
@@ -138,21 +158,26 @@ async fn run(
         secured = timeout_at(prove_by, securing) => secured,
         () = unproved.displaced() => return context.metrics.displaced(),
     };
-    match (secured, &port) {
-        (Ok(Some(Ok(stream))), Port::Component(_)) => {
-            let certificate = certificate(stream.get_ref().1);
+    let stream = match secured {
+        Ok(Some(Ok(stream))) => stream,
+        Ok(Some(Err(error))) => return debug!(%address, %error, "TLS handshake failed"),
+        Ok(None) => return debug!(%address, "ended before TLS"),
+        Err(_) => return debug!(%address, "TLS took too long"),
+    };
+    let (tls, certificate) = (stream.get_ref().1, certificate(stream.get_ref().1));
+    if matches!(port, Port::Component(_)) {
+        tasks.spawn(async move {
             connection::serve_component(stream, certificate, context, unproved, prove_by).await;
-        }
-        (Ok(Some(Ok(stream))), Port::Client(_) | Port::StartTls(_)) => {
-            let channel = channel(stream.get_ref().1);
-            let certificate = certificate(stream.get_ref().1);
-            let users = certificate.as_ref().map(addresses).unwrap_or_default();
-            connection::serve_client(stream, channel, &users, context, unproved, prove_by).await;
-        }
-        (Ok(Some(Err(error))), _) => debug!(%address, %error, "TLS handshake failed"),
-        (Ok(None), _) => debug!(%address, "ended before TLS"),
-        (Err(_), _) => debug!(%address, "TLS took too long"),
+            drop(place);
+        });
+        return;
     }
+    let channel = channel(tls);
+    let users = certificate.as_ref().map(addresses).unwrap_or_default();
+    tasks.spawn(async move {
+        connection::serve_client(stream, channel, &users, context, unproved, prove_by).await;
+        drop(place);
+    });
 }
 
 /// What the peer showed, verified.

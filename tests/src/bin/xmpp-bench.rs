@@ -30,6 +30,12 @@ struct Arguments {
     /// Bytes of a message.
     #[arg(long, value_name = "N", default_value = "300", value_parser = clap::value_parser!(u32).range(150..=200_000))]
     bytes: u32,
+    /// Idle clients on one node; 0 for none.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    clients: u32,
+    /// Clients whose node is killed under messages; 0 for none.
+    #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    returning: u32,
     /// Format of the figures on standard output; progress goes to standard error.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -45,6 +51,8 @@ async fn main() -> ExitCode {
         measure: arguments.measure,
         pairs: arguments.pairs,
         bytes: arguments.bytes as usize,
+        clients: arguments.clients as usize,
+        returning: arguments.returning as usize,
     };
     let bench = run(&plan, |line| eprintln!("{line}"));
     conclude(bench, arguments.output).await

@@ -14,7 +14,7 @@ const COURTESY: Duration = Duration::from_secs(1);
 ///
 /// Whoever closed its stream first closes the connection, once it has our end: some clients lose that end if the end of the
 /// connection comes with it.
-pub(super) async fn close<R, W>(reader: &mut R, writer: &mut W, mut connection: Connection)
+pub(super) async fn close<R, W>(reader: &mut R, writer: &mut W, connection: &mut Connection)
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

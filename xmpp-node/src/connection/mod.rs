@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, sleep_until, timeout};
 use xmpp_core::error::{StreamCondition, StreamError};
 use xmpp_core::framer::Framer;
@@ -47,8 +47,10 @@ pub use starttls::starttls;
 pub use trial::AT_ONCE as TRIALS_AT_ONCE;
 use trial::Trial;
 
-/// Bytes asked for in one read.
+/// Bytes asked for in one read of a peer that sends much.
 const READ_BYTES: usize = 16 * 1024;
+/// Of a peer that sends little: so much is kept for it while it is idle.
+const FEW_BYTES: usize = 1024;
 /// How long the peer may take to close its side after we closed ours (RFC 6120, 4.4).
 const CLOSING: Duration = Duration::from_secs(3);
 
@@ -57,65 +59,54 @@ const ACCEPTANCE: Duration = Duration::from_secs(5);
 
 /// Serves a component until its stream is over. It must have proved a secret by `prove_by`; `unproved` is given back once it has.
 /// `certificate` is what it showed, verified.
-pub async fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
+pub fn serve_component<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     certificate: Option<CertificateDer<'static>>,
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
-) {
-    let Ok(id) = stream_id() else { return };
-    let machine = ComponentStream::new(context.server.clone(), id);
-    serve(
-        socket,
-        Machine::Component(machine),
-        certificate,
-        context,
-        unproved,
-        prove_by,
-    )
-    .await;
+) -> impl Future<Output = ()> {
+    let connection = stream_id().ok().map(|id| {
+        let machine = ComponentStream::new(context.server.clone(), id);
+        let machine = Machine::Component(machine);
+        let mut connection = Connection::new(context, machine, unproved.source(), prove_by);
+        connection.certificate = certificate;
+        Box::new(connection)
+    });
+    serve(split(socket), connection, unproved)
 }
 
 /// Serves a client inside TLS until its stream is over, as [`serve_component`]. `channel` is what TLS exports for channel
 /// binding, `certified` the addresses in the certificate that it showed, verified.
-pub async fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
+pub fn serve_client<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     channel: Option<Vec<u8>>,
     certified: &[Jid],
     context: Arc<StreamContext>,
     unproved: Unproved,
     prove_by: Instant,
-) {
-    let Ok(entropy) = sealing::random() else {
-        return;
-    };
-    let machine = ClientStream::new(context.server.clone(), entropy, channel, certified);
-    serve(
-        socket,
-        Machine::Client(Box::new(machine)),
-        None,
-        context,
-        unproved,
-        prove_by,
-    )
-    .await;
+) -> impl Future<Output = ()> + use<S> {
+    let connection = sealing::random().ok().map(|entropy| {
+        let machine = ClientStream::new(context.server.clone(), entropy, channel, certified);
+        let machine = Machine::Client(Box::new(machine));
+        let connection = Connection::new(context, machine, unproved.source(), prove_by);
+        Box::new(connection)
+    });
+    serve(split(socket), connection, unproved)
 }
 
+/// Whatever is large is given in boxes: this future lives as long as its stream, and has room for each of its values twice.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: S,
-    machine: Machine,
-    certificate: Option<CertificateDer<'static>>,
-    context: Arc<StreamContext>,
+    (mut reader, mut writer): (ReadHalf<S>, WriteHalf<S>),
+    connection: Option<Box<Connection>>,
     unproved: Unproved,
-    prove_by: Instant,
 ) {
-    let source = unproved.source();
+    // There is none if the system gave no random numbers.
+    let Some(mut connection) = connection else {
+        return;
+    };
     let mut unproved = Some(unproved);
-    let mut welcome = context.welcome.subscribe();
-    let (mut reader, mut writer) = tokio::io::split(socket);
-    let mut connection = Connection::new(context, machine, source, prove_by);
-    connection.certificate = certificate;
+    let mut welcome = connection.context.welcome.subscribe();
     let mut flushed = true;
     loop {
         if *welcome.borrow_and_update() == Welcome::Shut && connection.has_header() {
@@ -140,13 +131,17 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             serving,
             start,
             trial,
+            room,
             ..
-        } = &mut connection;
+        } = &mut *connection;
         let mut tried = None;
         let heard = tokio::select! {
             read = reader.read_buf(framer.buffer()), if reading => match read {
                 Ok(0) | Err(_) => break,
-                Ok(_) => true,
+                Ok(bytes) => {
+                    *room = if bytes < *room { FEW_BYTES } else { READ_BYTES };
+                    true
+                }
             },
             done = out.put(&mut writer), if writing => {
                 let Ok(all) = done else { break };
@@ -186,7 +181,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         // A peer that ends its stream in order may take our end as the word that all it sent was accepted.
         let _ = timeout(ACCEPTANCE, connection.context.applied.saw(request)).await;
     }
-    let _ = timeout(CLOSING, close(&mut reader, &mut writer, connection)).await;
+    let _ = timeout(CLOSING, close(&mut reader, &mut writer, &mut connection)).await;
 }
 
 /// Waits until somebody else needs the place of a peer that has proved nothing yet.
@@ -208,6 +203,8 @@ struct Connection {
     /// What a component showed, verified.
     certificate: Option<CertificateDer<'static>>,
     trial: Trial,
+    /// Bytes asked for in the next read.
+    room: usize,
     /// The peer knows a secret.
     proved: bool,
     machine: Machine,
@@ -246,6 +243,7 @@ impl Connection {
             source,
             certificate: None,
             trial: Trial::default(),
+            room: FEW_BYTES,
             proved: false,
         }
     }
@@ -269,7 +267,7 @@ impl Connection {
         self.serving.fill(&self.context, self.start, &mut self.out);
         let reading = self.reads();
         if reading {
-            self.framer.buffer().reserve(READ_BYTES);
+            self.framer.buffer().reserve(self.room);
         }
         reading
     }
