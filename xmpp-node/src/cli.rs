@@ -14,6 +14,7 @@ mod callbridge;
 mod cluster;
 mod connect;
 mod demo;
+mod import;
 mod node;
 mod user;
 

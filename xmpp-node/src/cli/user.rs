@@ -12,6 +12,7 @@ use xmpp_node_api::admin::{Request, Response, Secret, User};
 use xmpp_node_client::admin::AdminClient;
 
 use super::callbridge::read_secret;
+use super::import::import;
 use super::{Answer, Failure, Output, done, odd};
 
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,14 @@ pub(super) enum UserCommand {
         /// File with the password, `-` for standard input; absent: it is asked for, or read from standard input.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+    },
+    /// Accept all users of a file, a line each: `name:password`. Nobody is added if a line is faulty.
+    Import {
+        /// The file, `-` for standard input.
+        file: PathBuf,
+        /// Give those that are there the passwords of the file; else they stay as they are.
+        #[arg(long)]
+        replace: bool,
     },
     /// The users.
     List,
@@ -67,6 +76,7 @@ impl UserCommand {
                 let request = put(name, password_file.as_deref(), true)?;
                 done(client, output, &request, &text).await
             }
+            Self::Import { file, replace } => import(client, output, &file, replace).await,
             Self::List => {
                 let users = list(client).await?;
                 Answer::of(output, &users, || users.iter().map(render).collect())
