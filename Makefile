@@ -5,7 +5,7 @@ export CARGO_BUILD_BUILD_DIR ?= $(HOME)/.cache/xmpp-cluster/build
 export XMPP_CACHE ?= $(HOME)/.cache/xmpp-cluster
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo test verify fix bench bench-failover interop e2e memory images
+.PHONY: help demo test verify fix bench bench-failover interop conformance fuzz e2e memory images
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
@@ -17,6 +17,13 @@ test: ## every test there is, also in a real Kubernetes, and a table of what ran
 
 interop: ## only the tests with foreign software
 	@scripts/require test && scripts/claim && scripts/test interop
+
+conformance: ## component streams of this server, Prosody and ejabberd (Debian) compared: writes docs/conformance.md
+	@scripts/require test && scripts/claim && cargo build --locked --workspace --bins
+	python3 tests/conformance/compare.py $(TARGET)/debug
+
+fuzz: ## each fuzz target for two minutes; ARGS='--for 600 framer' for others; needs rustup
+	@scripts/require && scripts/fuzz $(ARGS)
 
 e2e: ## stories told to a real Kubernetes of three nodes; needs root on Linux, or Docker and kind; ARGS go to pytest
 	@scripts/require test && tests/k8s/e2e $(ARGS)

@@ -87,7 +87,11 @@ fn the_page_has_every_key_and_no_other() -> Result<()> {
     let mut full = config;
     full.component.plain_listen = Some("127.0.0.1:5275".parse()?);
     full.component.chain = Some("chain.pem".into());
-    full.clients = Some(xmpp_node_api::config::Clients::default());
+    full.component.client_ca = Some("ca.pem".into());
+    full.clients = Some(xmpp_node_api::config::Clients {
+        client_ca: Some("ca.pem".into()),
+        ..Default::default()
+    });
     full.admin.socket = Some("admin.sock".into());
     full.cluster.id = Some("c".to_owned());
     full.cluster.seeds = vec!["xmpp2:7222".parse()?];
