@@ -42,7 +42,7 @@ JUDGES = {
     "aioxmpp": (lambda: python("aioxmpp"), "Python", "clients: messages, contacts, service discovery, a kill"),
     "xmpp.js client": (lambda: npm("@xmpp/client"), "JavaScript", "a client whose node is killed under it"),
     "xmpp.js component": (lambda: npm("@xmpp/component"), "JavaScript", "a component behind the side-car, its node killed"),
-    "tokio-xmpp": (lambda: crate("tokio-xmpp"), "Rust", "a client whose node is killed under it"),
+    "tokio-xmpp": (lambda: crate("tokio-xmpp"), "Rust", "a client with SCRAM-SHA-256-PLUS whose node is killed under it"),
     "libstrophe": (lambda: debian("libstrophe0"), "C", "a client whose node is killed under it"),
     "go-sendxmpp": (lambda: debian("go-sendxmpp"), "Go", "a client that sends its password itself (PLAIN)"),
     "biboumi": (lambda: debian("biboumi"), "C++", "an IRC gateway, unmodified, behind the side-car; leader and nodes killed"),

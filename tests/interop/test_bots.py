@@ -7,6 +7,7 @@ session goes on at another node, or at the same one once that is back.
 import asyncio
 import json
 import os
+import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -102,6 +103,9 @@ async def test_a_client_hears_everything_once_though_its_node_is_killed(cluster,
         back = {TEXTS[0], TEXTS[-1]} if library is strophe else set(TEXTS)
         await eventually(lambda: back <= set(texts(juliet, user)), "all come back", within=2 * CEILING)
         assert len(run.said("online")) == 1, "one session"
+        logs = "".join(path.read_text() for path in cluster.directory.glob("xmpp*.log"))
+        how = {match[1] for match in re.finditer(r'user="bot" mechanism="([^"]+)"', logs)}
+        assert library is not tokio_xmpp or "SCRAM-SHA-256-PLUS" in how, f"it binds the channel: {how}"
     await juliet.end()
     await cluster.whole()
 

@@ -199,6 +199,12 @@ impl Exchange {
         Ok((exchange, challenge))
     }
 
+    /// The mechanism that the client chose.
+    #[must_use]
+    pub const fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+
     /// Judges the client-final-message; returns the server-final-message, which proves the server.
     ///
     /// # Errors

@@ -139,7 +139,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             read = reader.read_buf(framer.buffer()), if reading => match read {
                 Ok(0) | Err(_) => break,
                 Ok(bytes) => {
-                    *room = if bytes < *room { FEW_BYTES } else { READ_BYTES };
+                    *room = if bytes < FEW_BYTES { FEW_BYTES } else { READ_BYTES };
                     true
                 }
             },
@@ -344,7 +344,11 @@ impl Connection {
                     Err(wait) => self.too_early(wait),
                 }
             }
-            Action::Judged { user, proved } => self.judged(&user, proved),
+            Action::Judged {
+                user,
+                mechanism,
+                proved,
+            } => self.judged(&user, mechanism, proved),
             Action::Restart => self.framer.reset(),
             Action::BindResource {
                 user,
@@ -397,8 +401,8 @@ impl Connection {
         }
     }
 
-    fn judged(&mut self, user: &str, proved: bool) {
-        users::judged(&self.context, self.source, user, proved);
+    fn judged(&mut self, user: &str, mechanism: &str, proved: bool) {
+        users::judged(&self.context, self.source, user, mechanism, proved);
         if proved {
             self.has_proved();
         }

@@ -61,7 +61,13 @@ pub(super) fn find(context: &StreamContext, source: Source, user: &str) -> Resul
 }
 
 /// Counts an attempt.
-pub(super) fn judged(context: &StreamContext, source: Source, user: &str, proved: bool) {
+pub(super) fn judged(
+    context: &StreamContext,
+    source: Source,
+    user: &str,
+    mechanism: &str,
+    proved: bool,
+) {
     let address = address(context, user);
     let now = Instant::now();
     let mut throttle = context
@@ -70,10 +76,11 @@ pub(super) fn judged(context: &StreamContext, source: Source, user: &str, proved
         .unwrap_or_else(PoisonError::into_inner);
     let outcome = if proved {
         throttle.proved(source, &address, now);
+        info!(user, mechanism, "authenticated");
         Outcome::Proved
     } else {
         throttle.failed(source, &address, now);
-        info!(user, ?source, "wrong password, or no such user");
+        info!(user, mechanism, ?source, "wrong password, or no such user");
         Outcome::Failed
     };
     drop(throttle);

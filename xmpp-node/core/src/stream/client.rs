@@ -198,10 +198,10 @@ impl ClientStream {
                 self.challenge(*begun, &found, out)
             }
             (State::Trying { user }, Input::Tried(generation)) => {
-                self.judge(user, generation, "", out)
+                self.judge(sasl::Offer::Plain, user, generation, "", out)
             }
             (State::Certified { user }, Input::Credentials(found)) => {
-                self.judge(user, found.generation, "", out)
+                self.judge(sasl::Offer::External, user, found.generation, "", out)
             }
             (
                 State::Challenged {

@@ -99,6 +99,8 @@ pub enum Action {
     Judged {
         /// The user's name.
         user: String,
+        /// How, by the name that SASL has for it.
+        mechanism: &'static str,
         /// It did.
         proved: bool,
     },

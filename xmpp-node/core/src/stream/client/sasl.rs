@@ -232,10 +232,13 @@ impl ClientStream {
         let Ok(bytes) = BASE64_STANDARD.decode(text.trim()) else {
             return self.failure("incorrect-encoding", out);
         };
+        let offer = Offer::Scram(exchange.mechanism());
         match exchange.finish(&bytes) {
-            Ok(proof) => self.judge(user, generation, &proof, out),
+            Ok(proof) => self.judge(offer, user, generation, &proof, out),
             Err(ScramError::Malformed) => self.failure("malformed-request", out),
-            Err(ScramError::Binding | ScramError::NotAuthorized) => self.judge(user, None, "", out),
+            Err(ScramError::Binding | ScramError::NotAuthorized) => {
+                self.judge(offer, user, None, "", out)
+            }
         }
     }
 
@@ -243,6 +246,7 @@ impl ClientStream {
     /// server.
     pub(super) fn judge(
         &mut self,
+        offer: Offer,
         user: String,
         generation: Option<u32>,
         proof: &str,
@@ -250,6 +254,7 @@ impl ClientStream {
     ) -> Result<State, StreamError> {
         out.push(Action::Judged {
             user: user.clone(),
+            mechanism: offer.name(),
             proved: generation.is_some(),
         });
         let Some(generation) = generation else {
