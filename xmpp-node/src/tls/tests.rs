@@ -343,3 +343,29 @@ fn a_certificate_that_serves_clients_only_is_refused_for_a_node() {
     assert_eq!(faults[0].key, "peer.certificate");
     assert!(TlsClient::load(&pki.client("xmpp1")).is_ok());
 }
+
+#[test]
+fn a_ca_of_bridges_or_users_that_is_none_is_named_by_its_key() {
+    let pki = TestPki::new();
+    pki.write("nothing.crt", "no certificate");
+    let mut files = pki.node("xmpp1", DOMAIN);
+    files.users = Some(pki.path("nothing.crt"));
+    files.component.client_ca = Some(pki.path("missing.crt"));
+    let faults = Tls::load(files).expect_err("neither is one");
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["component.client_ca", "clients.client_ca"]);
+}
+
+#[test]
+fn a_ca_of_users_is_taken_up_when_its_file_changes() {
+    let pki = TestPki::new();
+    pki.write("users.crt", &std::fs::read_to_string(pki.path("ca.crt")).expect("a CA"));
+    let mut files = pki.node("xmpp1", DOMAIN);
+    files.users = Some(pki.path("users.crt"));
+    let tls = Tls::load(files).expect("good files");
+    assert!(!tls.reload().expect("nothing changed"));
+    let other = TestPki::new();
+    let ca = std::fs::read_to_string(other.path("ca.crt")).expect("a CA");
+    pki.write("users.crt", &ca);
+    assert!(tls.reload().expect("another CA is as good"));
+}

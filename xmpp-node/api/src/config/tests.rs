@@ -131,4 +131,11 @@ fn each_bound_and_each_rule_is_found() {
         with(&|c| c.component.plain_listen = Some(any(5275))),
         ["component.plain_listen"]
     );
+    assert_eq!(
+        with(&|c| {
+            c.component.plain_listen = Some(([127, 0, 0, 1], 5275).into());
+            c.component.client_ca = Some("ca.crt".into());
+        }),
+        ["component.client_ca"]
+    );
 }
