@@ -359,7 +359,10 @@ fn a_ca_of_bridges_or_users_that_is_none_is_named_by_its_key() {
 #[test]
 fn a_ca_of_users_is_taken_up_when_its_file_changes() {
     let pki = TestPki::new();
-    pki.write("users.crt", &std::fs::read_to_string(pki.path("ca.crt")).expect("a CA"));
+    pki.write(
+        "users.crt",
+        &std::fs::read_to_string(pki.path("ca.crt")).expect("a CA"),
+    );
     let mut files = pki.node("xmpp1", DOMAIN);
     files.users = Some(pki.path("users.crt"));
     let tls = Tls::load(files).expect("good files");
