@@ -184,7 +184,7 @@ fn rfc_6120_6_and_7_a_client_comes_in_and_talks() {
     assert!(out.contains(mechanisms), "{out}");
     let out = run.login("SCRAM-SHA-256-PLUS", "Juliet", "secret");
     assert!(
-        out.starts_with("[Judged { user: \"juliet\", proved: true }]<success "),
+        out.starts_with("[Judged { user: \"juliet\", mechanism: \"SCRAM-SHA-256-PLUS\", proved: true }]<success "),
         "{out}"
     );
     assert!(content(&out, "success").expect("data").starts_with("v="));
@@ -250,7 +250,9 @@ fn rfc_6120_6_4_4_a_wrong_password_may_be_tried_again_but_not_for_ever() {
             ("juliet", "wrong")
         };
         let out = run.login("SCRAM-SHA-1", user, password);
-        let judged = format!("[Judged {{ user: \"{user}\", proved: false }}]<failure ");
+        let judged = format!(
+            "[Judged {{ user: \"{user}\", mechanism: \"SCRAM-SHA-1\", proved: false }}]<failure "
+        );
         assert!(out.starts_with(&judged), "{out}");
         assert!(out.contains("<not-authorized/></failure>"), "{out}");
         assert_eq!(
