@@ -37,6 +37,18 @@ def strophe(spec):
     return [foreign.compiled(BOTS / "strophe/bot.c", "libstrophe"), jid, spec["password"], spec["ca"], *nodes]
 
 
+@pytest.fixture
+def built(library):
+    """What must be fetched and built is, before the clock of the test runs."""
+    library({"domain": "", "user": "", "password": "", "nodes": [], "ca": ""})
+
+
+@pytest.fixture
+def scripts():
+    """Those of xmpp.js, as `built`."""
+    return foreign.npm(BOTS / "xmppjs")
+
+
 class Bot:
     """A bot's process, and the lines that it says."""
 
@@ -82,12 +94,12 @@ def texts(client, sender):
         for name, library in (("xmpp.js client", xmppjs), ("tokio-xmpp", tokio_xmpp), ("libstrophe", strophe))
     ],
 )
-async def test_a_client_hears_everything_once_though_its_node_is_killed(cluster, tmp_path, library):
+async def test_a_client_hears_everything_once_though_its_node_is_killed(cluster, tmp_path, library, built):
     leader, (one, two) = await cluster.whole()
     user, partner = (cluster.user(name, PASSWORD, one) for name in ("bot", "juliet"))
     nodes = ["%s:%d" % node.client for node in (leader, two, one)]
     spec = {"domain": cluster.domain, "user": "bot", "password": PASSWORD, "nodes": nodes, "ca": cluster.ca}
-    command = await asyncio.to_thread(library, spec)
+    command = library(spec)
     juliet = await Client(cluster, partner, PASSWORD, one).start()
     async with bot(command, cluster.ca, tmp_path / "bot.log") as run:
         await eventually(lambda: run.said("online"), "the bot is online")
@@ -113,7 +125,7 @@ async def test_a_client_hears_everything_once_though_its_node_is_killed(cluster,
 @pytest.mark.harms
 @pytest.mark.judge("xmpp.js component")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-async def test_a_component_by_xmppjs_behind_the_side_car_outlives_its_node(cluster, tmp_path):
+async def test_a_component_by_xmppjs_behind_the_side_car_outlives_its_node(cluster, tmp_path, scripts):
     _, (one, _) = await cluster.whole()
     bridge, port = cluster.bridge(), free_port()
     jid = cluster.user("juliet", PASSWORD, one)
@@ -121,7 +133,6 @@ async def test_a_component_by_xmppjs_behind_the_side_car_outlives_its_node(clust
     sidecar = [cluster.binaries / "callbridge", "--name", bridge.name, "--domain", cluster.domain]
     sidecar += ["--secret-file", tmp_path / "secret", "--ca", cluster.ca, "--dns", cluster.dns]
     sidecar += ["--sidecar", f"127.0.0.1:{port}"]
-    scripts = await asyncio.to_thread(foreign.npm, BOTS / "xmppjs")
     spec = {"domain": bridge.jid, "secret": bridge.secret, "service": f"127.0.0.1:{port}"}
     with running(sidecar, tmp_path / "sidecar.log"):
         async with bot(["node", scripts / "component.mjs", json.dumps(spec)], cluster.ca, tmp_path / "bot.log") as run:
